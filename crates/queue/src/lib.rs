@@ -1,1 +1,28 @@
-//! queue
+//! The durable queue on JetStream: streams, lanes, publishing, pulling, settling, events, bodies.
+//!
+//! The only user of NATS. Payloads are opaque here: the services encode jobs and events, and this crate moves their
+//! bytes. Invariants: a publish is reported done only when JetStream acknowledged it; a schedule never carries a
+//! `Nats-Msg-Id` (DESIGN, life of a message 8); a pulled job is held, and its hold extended, until it is settled or
+//! given back.
+
+mod blobs;
+mod connect;
+mod durability;
+mod error;
+mod events;
+mod holds;
+mod lane;
+mod publish;
+mod pull;
+mod settings;
+mod streams;
+
+pub use blobs::Blobs;
+pub use connect::Queue;
+pub use error::{QueueError, SetupError};
+pub use events::{Encode, EventReader, EventRecorder, RecordedBatch, Since};
+pub use holds::{Hold, Holds};
+pub use lane::{Lane, LaneMap, Stage};
+pub use publish::Publisher;
+pub use pull::{Pulled, Puller};
+pub use settings::{Settings, SyncPolicy};

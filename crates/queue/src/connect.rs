@@ -1,0 +1,155 @@
+//! The connection to the queue.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event};
+use model::Domain;
+use tokio::sync::watch;
+
+use crate::{
+    Blobs, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap, Publisher, Puller, QueueError,
+    Settings, SetupError, Stage,
+};
+
+/// Publishes in flight at once, over the whole connection; beyond it publishers wait.
+const MAX_IN_FLIGHT: usize = 4096;
+
+/// A connection to the queue; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    jetstream: jetstream::Context,
+    lanes: LaneMap,
+    settings: Settings,
+    connections: watch::Receiver<u64>,
+}
+
+impl Queue {
+    /// Connects to one of the servers. Reconnects by itself for ever after.
+    pub async fn connect(settings: Settings) -> Result<Self, SetupError> {
+        let problem = |problem: String| SetupError::Connect {
+            servers: settings.servers.join(", "),
+            problem,
+        };
+        let (connected, connections) = watch::channel(0u64);
+        let mut options = ConnectOptions::new()
+            .name("postrider")
+            .connection_timeout(Duration::from_secs(5))
+            .ping_interval(Duration::from_secs(10))
+            .request_timeout(Some(Duration::from_secs(5)))
+            .event_callback(move |event| {
+                let connected = connected.clone();
+                async move {
+                    if matches!(event, Event::Connected) {
+                        connected.send_modify(|count| *count += 1);
+                    }
+                }
+            });
+        if let Some(file) = &settings.credentials_file {
+            options = options
+                .credentials_file(file)
+                .await
+                .map_err(|error| problem(error.to_string()))?;
+        }
+        let client = options
+            .connect(&settings.servers)
+            .await
+            .map_err(|error| problem(error.to_string()))?;
+        let jetstream = ContextBuilder::new()
+            .timeout(Duration::from_secs(5))
+            .max_ack_inflight(MAX_IN_FLIGHT)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        let lanes = LaneMap::hashed(&settings.egress_group, settings.hashed_lanes);
+        Ok(Self {
+            client,
+            jetstream,
+            lanes,
+            settings,
+            connections,
+        })
+    }
+
+    /// Checks that every server syncs before it acknowledges; see [`SyncPolicy`](crate::SyncPolicy).
+    pub async fn check_durability(&self) -> Result<(), SetupError> {
+        crate::durability::check(&self.settings).await
+    }
+
+    /// Makes and migrates every stream and consumer; safe to repeat and to run from many processes at once.
+    pub async fn set_up(&self) -> Result<(), SetupError> {
+        crate::streams::set_up(&self.jetstream, &self.lanes, &self.settings).await
+    }
+
+    /// Whether a server is connected at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Changes whenever the connection was made anew.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// The lanes of this installation.
+    pub fn lanes(&self) -> &[Lane] {
+        self.lanes.lanes()
+    }
+
+    /// The lane of a destination.
+    pub fn lane(&self, destination: &Domain) -> &Lane {
+        self.lanes.lane(destination)
+    }
+
+    /// Puts jobs into the queue.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(self.jetstream.clone(), self.lanes.clone())
+    }
+
+    /// The table of what this process holds, and the task that keeps it held.
+    pub fn holds(&self) -> (Holds, impl Future<Output = ()> + Send + use<>) {
+        Holds::new(self.settings.ack_wait)
+    }
+
+    /// Takes jobs of one class and stage out of a lane.
+    pub async fn puller(
+        &self,
+        lane: &Lane,
+        class: model::Class,
+        stage: Stage,
+        holds: &Holds,
+    ) -> Result<Puller, QueueError> {
+        Puller::open(
+            &self.jetstream,
+            lane.stream(class, stage),
+            stage,
+            holds.clone(),
+        )
+        .await
+    }
+
+    /// Records events in batches that `encode` makes, and the task that publishes them.
+    pub fn event_recorder(
+        &self,
+        encode: Encode,
+    ) -> (EventRecorder, impl Future<Output = ()> + Send + use<>) {
+        EventRecorder::new(self.jetstream.clone(), encode)
+    }
+
+    /// Reads events.
+    pub fn event_reader(&self) -> EventReader {
+        EventReader::new(self.jetstream.clone())
+    }
+
+    /// The store of large bodies.
+    pub async fn blobs(&self) -> Result<Blobs, QueueError> {
+        Blobs::open(&self.jetstream).await
+    }
+
+    /// Sends what is buffered and closes the connection.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "drain the connection");
+        }
+    }
+}

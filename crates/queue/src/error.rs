@@ -1,0 +1,120 @@
+//! What can go wrong with the queue, and what callers ask about it.
+
+use async_nats::jetstream;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+
+/// Why the queue could not take, give or settle something.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// A stream is at its `max_bytes`, or the servers are out of storage.
+    #[error("stream is full")]
+    Full(#[source] PublishError),
+    /// The message is larger than the servers' `max_payload`.
+    #[error("message is larger than the servers take")]
+    TooLarge(#[source] PublishError),
+    /// No acknowledgement came in time; the message may be stored or not.
+    #[error("no acknowledgement in time")]
+    Unacknowledged(#[source] PublishError),
+    /// A schedule was answered as a duplicate: nothing was stored.
+    #[error("schedule was answered as a duplicate and not stored")]
+    ScheduleNotStored,
+    /// The servers refused, or an internal channel is gone.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl QueueError {
+    /// Whether the same request may succeed when it is repeated at once.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unacknowledged(_) => true,
+            Self::Full(_) | Self::TooLarge(_) | Self::ScheduleNotStored | Self::Refused(_) => false,
+        }
+    }
+
+    pub(crate) fn refused(error: impl std::fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<PublishError> for QueueError {
+    fn from(error: PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::TimedOut
+            | PublishErrorKind::BrokenPipe
+            | PublishErrorKind::StreamNotFound
+            | PublishErrorKind::MaxAckPending => Self::Unacknowledged(error),
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge(error),
+            PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => {
+                Self::refused(error)
+            }
+            PublishErrorKind::Other => match server_code(&error) {
+                Some(
+                    ErrorCode::STREAM_STORE_FAILED
+                    | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+                    | ErrorCode::INSUFFICIENT_RESOURCES
+                    | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+                ) => Self::Full(error),
+                Some(_) => Self::Unacknowledged(error),
+                None => Self::Unacknowledged(error),
+            },
+        }
+    }
+}
+
+/// The JetStream error code inside a publish error.
+fn server_code(error: &PublishError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source
+        .downcast_ref::<jetstream::Error>()
+        .map(jetstream::Error::error_code)
+}
+
+/// Why the queue cannot be used yet.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No server could be reached, or it refused the credentials.
+    #[error("connect to NATS at {servers}: {problem}")]
+    Connect {
+        /// The servers tried.
+        servers: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A stream, consumer or bucket could not be made or changed.
+    #[error("set up {what}: {problem}")]
+    Asset {
+        /// Which one.
+        what: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A monitoring endpoint did not answer as a nats-server does.
+    #[error("ask {monitor} how it syncs: {problem}")]
+    Monitor {
+        /// Which endpoint.
+        monitor: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A server acknowledges before its disk has the message.
+    #[error(
+        "nats-server at {monitor} does not sync before it acknowledges: set `sync_interval: always` in its jetstream \
+         block, or, for development only, nats.sync = \"allow-lazy\""
+    )]
+    LazySync {
+        /// Which endpoint.
+        monitor: String,
+    },
+    /// Fewer servers were asked than the cluster has.
+    #[error(
+        "nats.monitors reaches {asked} of the cluster's {size} servers; list every server's monitoring endpoint"
+    )]
+    ServersNotAsked {
+        /// How many different servers answered.
+        asked: usize,
+        /// How many the cluster says it has.
+        size: usize,
+    },
+}

@@ -1,0 +1,161 @@
+//! Puts jobs into the queue: ready now, or at their time.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
+use async_nats::jetstream::{self, publish::PublishAck};
+use bytes::Bytes;
+use model::{Class, Domain, JobId, Timestamp};
+
+use crate::{Lane, LaneMap, QueueError};
+
+/// How often an unacknowledged publish is repeated, and how long to wait before.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_millis(1500),
+];
+
+/// Puts jobs into the queue; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    jetstream: jetstream::Context,
+    lanes: LaneMap,
+}
+
+impl Publisher {
+    pub(crate) fn new(jetstream: jetstream::Context, lanes: LaneMap) -> Self {
+        Self { jetstream, lanes }
+    }
+
+    /// Makes a job ready. Once this returns, the job is stored and synced on a quorum.
+    ///
+    /// Repeating it with the same job id within five minutes stores the job once.
+    pub async fn ready(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let subject = self.lanes.lane(to).ready_subject(class, to);
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, job.to_string());
+        self.publish(&subject, headers, payload).await.map(drop)
+    }
+
+    /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.
+    ///
+    /// Carries no `Nats-Msg-Id`: JetStream would answer a repeated id as a duplicate and store nothing, and the
+    /// acknowledgement of the job that follows would lose the mail.
+    pub async fn schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let lane = self.lanes.lane(to);
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_SCHEDULE, format!("@at {at}"));
+        headers.insert(NATS_SCHEDULE_TARGET, lane.due_subject(class));
+        let stored = self
+            .publish(&lane.schedule_subject(class, job), headers, payload)
+            .await?;
+        if stored.duplicate {
+            Err(QueueError::ScheduleNotStored)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The payload of a job's pending schedule, if it has one.
+    pub async fn pending_schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+    ) -> Result<Option<Bytes>, QueueError> {
+        let lane = self.lanes.lane(to);
+        let stream = self.deferred_stream(lane, class).await?;
+        match stream
+            .get_last_raw_message_by_subject(&lane.schedule_subject(class, job))
+            .await
+        {
+            Ok(message) => Ok(Some(message.payload)),
+            Err(error)
+                if error.kind() == jetstream::stream::LastRawMessageErrorKind::NoMessageFound =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(QueueError::refused(error)),
+        }
+    }
+
+    /// Removes a job's pending schedule, if it has one.
+    pub async fn purge_schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+    ) -> Result<(), QueueError> {
+        let lane = self.lanes.lane(to);
+        let stream = self.deferred_stream(lane, class).await?;
+        stream
+            .purge()
+            .filter(lane.schedule_subject(class, job))
+            .await
+            .map(drop)
+            .map_err(QueueError::refused)
+    }
+
+    async fn deferred_stream(
+        &self,
+        lane: &Lane,
+        class: Class,
+    ) -> Result<jetstream::stream::Stream<()>, QueueError> {
+        let name = lane.stream(class, crate::Stage::Deferred);
+        self.jetstream
+            .get_stream_no_info(name)
+            .await
+            .map_err(QueueError::refused)
+    }
+
+    /// Publishes until it is acknowledged, a few times at most.
+    async fn publish(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<PublishAck, QueueError> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let error = match self
+                .publish_once(subject, headers.clone(), payload.clone())
+                .await
+            {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
+            match pauses.next() {
+                Some(pause) if error.is_transient() => tokio::time::sleep(*pause).await,
+                Some(_) | None => return Err(error),
+            }
+        }
+    }
+
+    async fn publish_once(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<PublishAck, QueueError> {
+        let acknowledged = self
+            .jetstream
+            .publish_with_headers(subject.to_owned(), headers, payload)
+            .await?;
+        Ok(acknowledged.await?)
+    }
+}

@@ -1,0 +1,151 @@
+//! The streams, consumers and buckets the product needs, made and migrated by itself.
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, object_store};
+use model::Class;
+
+use crate::{Lane, LaneMap, Settings, SetupError, Stage};
+use std::time::Duration;
+
+/// The stream of events.
+pub(crate) const EVENTS: &str = "EVENTS";
+/// The subject events are published on: one shard until there is a reason for more.
+pub(crate) const EVENT_SUBJECT: &str = "ev.0";
+/// The bucket of large bodies.
+pub(crate) const BODIES: &str = "bodies";
+/// The durable consumer of every lane stream.
+pub(crate) const WORKERS: &str = "workers";
+
+/// Within it a job published again under the same id is stored once.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// Far above what the windows of all workers together may hold, so that the broker never stops a lane.
+const MAX_ACK_PENDING: i64 = 200_000;
+/// How long a body outlives the last moment its job could need it.
+const BODY_GRACE: Duration = Duration::from_secs(3600);
+
+/// Makes what is missing and changes what differs.
+pub(crate) async fn set_up(
+    jetstream: &jetstream::Context,
+    lanes: &LaneMap,
+    settings: &Settings,
+) -> Result<(), SetupError> {
+    for lane in lanes.lanes() {
+        for class in Class::ALL {
+            let share = settings.ready_bytes.0 / (lanes.lanes().len() * Class::ALL.len()) as u64;
+            make(
+                jetstream,
+                ready_stream(lane, class, share, settings),
+                settings,
+            )
+            .await?;
+            make(jetstream, deferred_stream(lane, class, settings), settings).await?;
+        }
+    }
+    make_stream(jetstream, event_stream(settings)).await?;
+    make_bodies(jetstream, settings).await
+}
+
+fn ready_stream(lane: &Lane, class: Class, max_bytes: u64, settings: &Settings) -> Config {
+    Config {
+        name: lane.stream(class, Stage::Ready),
+        subjects: lane.subjects(class, Stage::Ready),
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        max_bytes: i64::try_from(max_bytes).unwrap_or(i64::MAX),
+        duplicate_window: DUPLICATE_WINDOW,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// No `max_bytes`, `max_messages` or `max_age`: a schedule stream rejects `DiscardPolicy::New`, and any other policy
+/// would throw away the mail that has waited longest. Ingest bounds what can be deferred.
+fn deferred_stream(lane: &Lane, class: Class, settings: &Settings) -> Config {
+    Config {
+        name: lane.stream(class, Stage::Deferred),
+        subjects: lane.subjects(class, Stage::Deferred),
+        retention: RetentionPolicy::WorkQueue,
+        allow_message_schedules: true,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+fn event_stream(settings: &Settings) -> Config {
+    Config {
+        name: EVENTS.to_owned(),
+        subjects: vec!["ev.>".to_owned()],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_bytes: i64::try_from(settings.event_bytes.0).unwrap_or(i64::MAX),
+        max_age: settings.event_age,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// A lane's stream with its one consumer.
+async fn make(
+    jetstream: &jetstream::Context,
+    config: Config,
+    settings: &Settings,
+) -> Result<(), SetupError> {
+    let name = config.name.clone();
+    let due = config
+        .subjects
+        .iter()
+        .find(|subject| subject.starts_with("dr."))
+        .cloned();
+    make_stream(jetstream, config).await?;
+    let consumer = pull::Config {
+        durable_name: Some(WORKERS.to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: settings.ack_wait,
+        // Anything but -1 strands messages for ever once it is reached.
+        max_deliver: -1,
+        max_ack_pending: MAX_ACK_PENDING,
+        filter_subject: due.unwrap_or_default(),
+        ..pull::Config::default()
+    };
+    let made: Result<PullConsumer, _> = jetstream.create_consumer_on_stream(consumer, &name).await;
+    let asset = |error| SetupError::Asset {
+        what: format!("consumer {WORKERS} of {name}"),
+        problem: format!("{error}"),
+    };
+    made.map(drop).map_err(asset)
+}
+
+async fn make_stream(jetstream: &jetstream::Context, config: Config) -> Result<(), SetupError> {
+    let what = format!("stream {}", config.name);
+    let made = jetstream.create_or_update_stream(config).await;
+    made.map(drop).map_err(|error| SetupError::Asset {
+        what,
+        problem: error.to_string(),
+    })
+}
+
+async fn make_bodies(
+    jetstream: &jetstream::Context,
+    settings: &Settings,
+) -> Result<(), SetupError> {
+    let config = object_store::Config {
+        bucket: BODIES.to_owned(),
+        // The broker itself collects what no job can need any more.
+        max_age: settings.body_age + BODY_GRACE,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        ..object_store::Config::default()
+    };
+    let made = jetstream.create_object_store(config).await;
+    made.map(drop).map_err(|error| SetupError::Asset {
+        what: format!("bucket {BODIES}"),
+        problem: error.to_string(),
+    })
+}
