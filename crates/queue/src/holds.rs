@@ -162,6 +162,11 @@ impl Hold {
         self.answer(AckKind::Nak(None)).await
     }
 
+    /// Gives the job back, for another worker to take after `delay`.
+    pub async fn postpone(self, delay: Duration) -> Result<(), QueueError> {
+        self.answer(AckKind::Nak(Some(delay))).await
+    }
+
     async fn answer(self, kind: AckKind) -> Result<(), QueueError> {
         let acker = self
             .holds

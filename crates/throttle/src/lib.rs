@@ -1,1 +1,31 @@
-//! throttle
+//! Answers "may this path send now?" for all workers of a cell together.
+//!
+//! Owns the keys `{cell}:rate:*`, `{cell}:slots:*`, `{cell}:workers` and `{cell}:epoch` in Redis. Decides nothing about
+//! what the limits are, and never sees a message.
+//!
+//! Promises, and who keeps them:
+//! - a connection slot and its first message are granted together or not at all, with one reason when not, by the
+//!   server's clock ([`Throttle::open`]; `scripts/admit.lua`);
+//! - over any window `w` a path sends at most `burst + rate * w`, whatever the number of workers, although Redis is asked
+//!   per lease and not per message ([`Throttle::take`]; `lease.rs` has the arithmetic);
+//! - a worker that dies gives back its slots within one time to live; one that lives renews all of them with one
+//!   heartbeat ([`SlotGuard`]; `heartbeat.rs`);
+//! - Redis away, slow or wiped neither stops sending nor opens the throttle: a worker falls back to its share of the
+//!   limits ([`Mode::Local`]; `gate.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`).
+
+mod bucket;
+mod gate;
+mod heartbeat;
+mod lease;
+mod limits;
+mod link;
+mod scripts;
+mod settings;
+mod slot;
+mod throttle;
+
+pub use limits::Limits;
+pub use link::Mode;
+pub use settings::Settings;
+pub use slot::SlotGuard;
+pub use throttle::{AddressError, Reason, Throttle, Wait};

@@ -1,1 +1,21 @@
-//! delivery
+//! Delivery: pulls jobs, decides when and where they go, sends them over SMTP and settles them.
+//!
+//! A job's way through this crate: [`lane`] pulls it, [`intake`] screens it and finds its route, a [`site`] queues
+//! it, a [`session`] sends it over a connection, [`judge`] says what the outcome means, and [`settle`] makes that
+//! durable before the queue forgets the job.
+//!
+//! Invariants: a job is settled only after its outcome, or its next schedule, is stored; no final dot is sent without
+//! a proven hold; every job that was pulled is settled, given back, or left to the broker's redelivery.
+
+mod backoff;
+pub mod config;
+mod connect;
+mod intake;
+mod judge;
+mod lane;
+mod session;
+mod settle;
+mod site;
+mod worker;
+
+pub use worker::{Delivery, Deps};

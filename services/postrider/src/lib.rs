@@ -1,1 +1,14 @@
-//! postrider
+//! The command line: runs the services, and speaks to them for people.
+//!
+//! The composition root: the only place that reads configuration files, connects the crates' parts with each other and
+//! decides exit codes.
+
+mod cli;
+pub mod client;
+pub mod config;
+pub mod demo;
+mod deps;
+pub mod local;
+mod serve;
+
+pub use cli::main;

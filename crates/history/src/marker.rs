@@ -1,0 +1,51 @@
+//! Markers: this job has ended, and this is the event that said so.
+//!
+//! A worker writes the marker before it publishes the event and settles the job. Whoever is given the job again finds
+//! the marker, publishes the same event and sends nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::JobId;
+
+use crate::{History, HistoryError};
+
+impl History {
+    /// Remembers for `ttl` that `job` ended with `event`.
+    pub async fn mark_done(
+        &self,
+        job: JobId,
+        event: &[u8],
+        ttl: Duration,
+    ) -> Result<(), HistoryError> {
+        let mut write = redis::pipe();
+        write
+            .cmd("SET")
+            .arg(self.inner.keys.done(job))
+            .arg(event)
+            .arg("PX")
+            .arg(milliseconds(ttl))
+            .ignore();
+        self.inner.link.run(&write).await
+    }
+
+    /// The event that ended `job`, where one is remembered.
+    pub async fn done(&self, job: JobId) -> Result<Option<Bytes>, HistoryError> {
+        let mut read = redis::pipe();
+        read.cmd("GET").arg(self.inner.keys.done(job));
+        let (event,) = self.inner.link.run(&read).await?;
+        Ok(event)
+    }
+
+    /// How long a marker is kept where the caller has no better idea.
+    pub fn marker_ttl(&self) -> Duration {
+        self.inner.settings.marker_ttl
+    }
+}
+
+/// A time to live as Redis takes it: whole milliseconds, at least one.
+pub(crate) fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis())
+        .unwrap_or(u64::MAX / 1_000_000)
+        .max(1)
+}

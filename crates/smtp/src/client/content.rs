@@ -1,0 +1,161 @@
+//! What is sent as the message: chunks that together are canonical.
+
+/// The content is not what may be put on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the content holds a bare CR, a bare LF or a NUL at octet {at}")]
+pub struct NotCanonical {
+    /// Where the first such octet stands.
+    pub at: u64,
+}
+
+/// What the envelope must know of the content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContentFacts {
+    /// Octets on the wire, without dots and framing (RFC 1870 section 5).
+    pub size: u64,
+    /// Whether there are octets above 127.
+    pub eight_bit: bool,
+}
+
+/// One message: chunks that follow each other without a gap, in which CR and LF occur only as a pair and NUL not at
+/// all (RFC 5321 section 2.3.8).
+///
+/// That is checked here, in one pass, so that no receiver can see an end of data where we wrote none ("SMTP
+/// smuggling"). Content that does not end in CRLF is sent with one.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    chunks: &'a [&'a [u8]],
+    facts: ContentFacts,
+    closed: bool,
+}
+
+impl<'a> Content<'a> {
+    /// The content in `chunks`, which need not end where lines do.
+    pub fn new(chunks: &'a [&'a [u8]]) -> Result<Self, NotCanonical> {
+        let mut scan = Scan::default();
+        for chunk in chunks {
+            scan.chunk(chunk)?;
+        }
+        scan.finish()?;
+        let closed = scan.closed || scan.seen == 0;
+        Ok(Self {
+            chunks,
+            facts: ContentFacts {
+                size: if closed { scan.seen } else { scan.seen + 2 },
+                eight_bit: scan.eight_bit,
+            },
+            closed,
+        })
+    }
+
+    /// What the envelope must know of it.
+    pub fn facts(&self) -> ContentFacts {
+        self.facts
+    }
+
+    /// The chunks as they were given.
+    pub(crate) fn chunks(&self) -> &'a [&'a [u8]] {
+        self.chunks
+    }
+
+    /// What must be added so that it ends in CRLF: nothing, or CRLF.
+    pub(crate) fn closing(&self) -> &'static [u8] {
+        if self.closed { b"" } else { b"\r\n" }
+    }
+}
+
+/// One pass over the chunks; a CR waits for its LF across their borders.
+#[derive(Default)]
+struct Scan {
+    seen: u64,
+    eight_bit: bool,
+    after_cr: bool,
+    closed: bool,
+}
+
+impl Scan {
+    fn chunk(&mut self, chunk: &[u8]) -> Result<(), NotCanonical> {
+        let mut at = 0;
+        if self.after_cr && !chunk.is_empty() {
+            if chunk[0] != b'\n' {
+                return Err(NotCanonical { at: self.seen - 1 });
+            }
+            at = 1;
+            self.after_cr = false;
+        }
+        while let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &chunk[at..]) {
+            let here = at + found;
+            match (chunk[here], chunk.get(here + 1)) {
+                (b'\r', Some(b'\n')) => at = here + 2,
+                (b'\r', None) => {
+                    self.after_cr = true;
+                    break;
+                }
+                _ => {
+                    let at = self.seen + here as u64;
+                    return Err(NotCanonical { at });
+                }
+            }
+        }
+        if let Some(last) = chunk.last() {
+            self.closed = *last == b'\n';
+        }
+        self.seen += chunk.len() as u64;
+        self.eight_bit |= !chunk.is_ascii();
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), NotCanonical> {
+        if self.after_cr {
+            return Err(NotCanonical { at: self.seen - 1 });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_content_tells_its_size_and_whether_it_has_eight_bits() {
+        let content =
+            Content::new(&[b"a: b\r", b"\n\r\n", b"", "grüße".as_bytes()]).map(|c| c.facts());
+        let expected = ContentFacts {
+            size: 8 + 7 + 2,
+            eight_bit: true,
+        };
+        assert_eq!(content, Ok(expected));
+    }
+
+    #[test]
+    fn empty_content_is_content() {
+        assert_eq!(
+            Content::new(&[]).map(|c| c.facts()),
+            Ok(ContentFacts::default())
+        );
+        assert_eq!(Content::new(&[b""]).map(|c| c.closing()), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn what_a_receiver_could_take_for_a_line_end_is_refused() {
+        for (chunks, at) in [
+            (&[&b"a\nb"[..]][..], 1),
+            (&[b"a\rb"], 1),
+            (&[b"a\r\r\n"], 1),
+            (&[b"a\r\n\n"], 3),
+            (&[b"a\0b"], 1),
+            (&[b"a\r", b"b"], 1),
+            (&[b"a\r", b"\r\n"], 1),
+            (&[b"a\r\n", b"\n"], 3),
+            (&[b"a\r"], 1),
+            (&[b"a\r", b""], 1),
+        ] {
+            assert_eq!(
+                Content::new(chunks).map(|c| c.facts()),
+                Err(NotCanonical { at }),
+                "{chunks:?}"
+            );
+        }
+    }
+}

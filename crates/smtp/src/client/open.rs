@@ -1,0 +1,135 @@
+//! From a fresh connection to a session that can take mail: greeting, EHLO, STARTTLS, EHLO.
+
+use tokio::time::timeout;
+
+use super::reply::RawReply;
+use super::session::State;
+use super::stream::Stream;
+use super::wire::Wire;
+use super::{
+    ByteStream, Extensions, HostName, Options, Session, SessionError, TlsDetails, TlsFailure,
+    TlsMode, Verb, Violation,
+};
+
+impl Session {
+    /// Opens a session with `peer` on `stream`, on which nothing has been read or written yet.
+    ///
+    /// `peer` is the name that the certificate must verify for: the MX host, or the one of a relay.
+    pub async fn open(
+        stream: impl ByteStream,
+        peer: &HostName,
+        options: &Options,
+    ) -> Result<Self, SessionError> {
+        let mut opening = Opening {
+            wire: Wire::new(Stream::Plain(Box::new(stream)), options.timeouts),
+            options,
+        };
+        opening.greeting().await?;
+        let mut extensions = opening.hello().await?;
+        let mut tls = None;
+        if opening.start_tls(&extensions).await? {
+            let (secured, details) = opening.handshake(peer).await?;
+            opening = secured;
+            tls = Some(details);
+            extensions = opening.hello().await?;
+        }
+        Ok(Self {
+            wire: opening.wire,
+            peer: peer.clone(),
+            extensions,
+            tls,
+            framing: options.framing,
+            eight_bit: options.eight_bit,
+            state: State::Ready,
+            mails: 0,
+        })
+    }
+}
+
+/// A session that is not one yet.
+struct Opening<'a> {
+    wire: Wire,
+    options: &'a Options,
+}
+
+impl Opening<'_> {
+    async fn greeting(&mut self) -> Result<(), SessionError> {
+        let reply = self.wire.reply(Verb::Greeting).await?;
+        accept(Verb::Greeting, 220, reply).map(|_| ())
+    }
+
+    /// EHLO, and HELO where the server does not know it (RFC 5321 section 3.2).
+    async fn hello(&mut self) -> Result<Extensions, SessionError> {
+        let line = format!("EHLO {}\r\n", self.options.hello);
+        let reply = self.wire.ask(Verb::Ehlo, &line).await?;
+        if reply.code() / 100 != 5 {
+            let reply = accept(Verb::Ehlo, 250, reply)?;
+            return Ok(Extensions::parse(&reply));
+        }
+        let line = format!("HELO {}\r\n", self.options.hello);
+        match self.wire.ask(Verb::Helo, &line).await {
+            Ok(reply) => accept(Verb::Helo, 250, reply).map(|_| Extensions::default()),
+            // It did not misunderstand EHLO, it refused to go on.
+            Err(_) => Err(refused(Verb::Ehlo, reply)),
+        }
+    }
+
+    /// Asks for TLS if the mode wants it; whether the peer is ready for the handshake.
+    async fn start_tls(&mut self, offered: &Extensions) -> Result<bool, SessionError> {
+        match (self.options.tls, offered.starttls) {
+            (TlsMode::Off, _) | (TlsMode::Opportunistic, false) => return Ok(false),
+            (TlsMode::Required, false) => return Err(TlsFailure::NotOffered.into()),
+            (TlsMode::Opportunistic | TlsMode::Required, true) => {}
+        }
+        let reply = self.wire.ask(Verb::StartTls, "STARTTLS\r\n").await?;
+        match (reply.code(), self.options.tls) {
+            (220, _) if self.wire.has_unread() => Err(TlsFailure::Injected.into()),
+            (220, _) => Ok(true),
+            (421, _) => Err(refused(Verb::StartTls, reply)),
+            (400..600, TlsMode::Required) => Err(TlsFailure::Refused(reply.into_reply()).into()),
+            (400..600, TlsMode::Off | TlsMode::Opportunistic) => Ok(false),
+            _ => Err(refused(Verb::StartTls, reply)),
+        }
+    }
+
+    /// Puts TLS on the stream. All that the peer said in the clear is forgotten (RFC 3207 section 4.2).
+    async fn handshake(self, peer: &HostName) -> Result<(Self, TlsDetails), SessionError> {
+        let Stream::Plain(stream) = self.wire.into_stream() else {
+            return Err(SessionError::Unusable);
+        };
+        let verb = Verb::Handshake;
+        let connecting = self.options.tls_settings.connect(peer, stream);
+        let (stream, details) = timeout(self.options.timeouts.of(verb), connecting)
+            .await
+            .map_err(|_| SessionError::Timeout { verb })?
+            .map_err(TlsFailure::Handshake)?;
+        if let (TlsMode::Required, Err(why)) = (self.options.tls, &details.verification) {
+            return Err(TlsFailure::Unverified(why.clone()).into());
+        }
+        let secured = Self {
+            wire: Wire::new(Stream::Tls(Box::new(stream)), self.options.timeouts),
+            options: self.options,
+        };
+        Ok((secured, details))
+    }
+}
+
+/// The reply, if it has the code that `verb` is answered with.
+fn accept(verb: Verb, code: u16, reply: RawReply) -> Result<RawReply, SessionError> {
+    if reply.code() == code {
+        return Ok(reply);
+    }
+    Err(refused(verb, reply))
+}
+
+/// A refusal of the session, or an answer that makes no sense.
+fn refused(verb: Verb, reply: RawReply) -> SessionError {
+    let reply = reply.into_reply();
+    match reply.code() {
+        400..600 => SessionError::Refused { verb, reply },
+        _ => SessionError::Protocol {
+            verb,
+            violation: Violation::Unexpected(reply),
+        },
+    }
+}

@@ -1,0 +1,198 @@
+//! What this worker knows of one path: the tokens and slots it holds, and its own share when Redis is away.
+//!
+//! Pure state behind one lock; asks nobody. The two async locks only order those who ask.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::Path;
+use tokio::time::Instant;
+
+use crate::bucket::Bucket;
+use crate::lease::{Lease, Terms};
+use crate::scripts::Decision;
+use crate::throttle::{Reason, Wait};
+use crate::{Limits, Mode};
+
+/// How long a path that nobody asks about is remembered: longer than any bucket matters.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// A slot's number within this process; also its age.
+pub(crate) type SlotId = u64;
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) rate_key: String,
+    pub(crate) slots_key: String,
+    /// Held by whoever waits for the next token, so that waiters are served in order.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held by whoever asks Redis for tokens, so that one question serves all.
+    pub(crate) asking: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    lease: Lease,
+    denial: Option<Denial>,
+    share: Option<Bucket>,
+    slots: BTreeMap<SlotId, Instant>,
+    limits: Limits,
+    asked_at: Instant,
+}
+
+/// Redis said no, and until when that answer stands while the limits stay the same.
+#[derive(Debug)]
+struct Denial {
+    until: Instant,
+    limits: Limits,
+}
+
+impl Gate {
+    pub(crate) fn new(cell: &str, path: &Path, limits: &Limits) -> Self {
+        Self {
+            rate_key: format!("{{{cell}}}:rate:{path}"),
+            slots_key: format!("{{{cell}}}:slots:{path}"),
+            turn: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                lease: Lease::default(),
+                denial: None,
+                share: None,
+                slots: BTreeMap::new(),
+                limits: *limits,
+                asked_at: Instant::now(),
+            }),
+        }
+    }
+
+    /// Answers from what is already known; none where somebody must be asked.
+    pub(crate) fn answer(&self, limits: &Limits, mode: Mode) -> Option<Result<(), Wait>> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.limits = *limits;
+        state.asked_at = now;
+        if state.lease.spend(now) {
+            return Some(Ok(()));
+        }
+        match (&state.denial, mode) {
+            (Some(denial), Mode::Shared) if denial.until > now && denial.limits == *limits => {
+                Some(Err(Wait {
+                    reason: Reason::RateLimited,
+                    retry_after: denial.until - now,
+                }))
+            }
+            (_, Mode::Shared | Mode::Local) => None,
+        }
+    }
+
+    /// How many tokens to ask for.
+    pub(crate) fn demand(&self, terms: &Terms) -> u32 {
+        self.state().lease.demand(terms.chunk)
+    }
+
+    /// Takes in what Redis decided about tokens; the first of them is the asker's.
+    pub(crate) fn settle(
+        &self,
+        limits: &Limits,
+        terms: &Terms,
+        decision: Decision,
+    ) -> Result<(), Wait> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.share = None;
+        let wait = match decision {
+            Decision::Granted { tokens } => {
+                state.lease.fill(tokens, now + terms.validity);
+                state.denial = None;
+                return Ok(());
+            }
+            Decision::RateLimited { wait } | Decision::ConnectionsInUse { wait } => wait,
+        };
+        state.denial = Some(Denial {
+            until: now + wait,
+            limits: *limits,
+        });
+        Err(Wait {
+            reason: Reason::RateLimited,
+            retry_after: wait,
+        })
+    }
+
+    /// Takes a token from this worker's own share.
+    pub(crate) fn take_of_share(&self, share: &Limits) -> Result<(), Wait> {
+        self.state().take_of_share(share, Instant::now())
+    }
+
+    /// Takes a slot, and a token with it, from this worker's own share.
+    pub(crate) fn open_of_share(&self, id: SlotId, share: &Limits) -> Result<(), Wait> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.slots.len() >= share.connections() as usize {
+            return Err(Wait::for_connection(Duration::MAX));
+        }
+        state.take_of_share(share, now)?;
+        state.slots.insert(id, now);
+        Ok(())
+    }
+
+    /// Notes a slot that Redis granted or renewed at `at`.
+    pub(crate) fn hold(&self, id: SlotId, at: Instant) {
+        self.state().slots.insert(id, at);
+    }
+
+    /// Notes a renewal, unless the slot was released meanwhile.
+    pub(crate) fn renewed(&self, id: SlotId, at: Instant) {
+        if let Some(renewed) = self.state().slots.get_mut(&id) {
+            *renewed = at;
+        }
+    }
+
+    pub(crate) fn release(&self, id: SlotId) {
+        self.state().slots.remove(&id);
+    }
+
+    pub(crate) fn slots(&self) -> Vec<SlotId> {
+        self.state().slots.keys().copied().collect()
+    }
+
+    /// Whether slot `id` was renewed within `time`.
+    pub(crate) fn is_renewed(&self, id: SlotId, time: Duration) -> bool {
+        self.state()
+            .slots
+            .get(&id)
+            .is_some_and(|renewed| renewed.elapsed() < time)
+    }
+
+    /// Whether slot `id` is one of those this worker may keep as its share among `workers`: the oldest ones.
+    pub(crate) fn is_within_share(&self, id: SlotId, workers: u32) -> bool {
+        let state = self.state();
+        let older = state.slots.range(..id).count();
+        older < state.limits.share(workers).connections() as usize
+    }
+
+    /// Whether nothing would be lost by forgetting this path.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.slots.is_empty() && state.asked_at.elapsed() > REMEMBERED
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_of_share(&mut self, share: &Limits, now: Instant) -> Result<(), Wait> {
+        // Tokens of a share are used one by one, so no lease is taken out of the burst.
+        let Some(terms) = Terms::of(share, Duration::ZERO) else {
+            return Ok(());
+        };
+        let bucket = self.share.get_or_insert_with(|| Bucket::empty(&terms, now));
+        bucket.take(&terms, now).map_err(|retry_after| Wait {
+            reason: Reason::RateLimited,
+            retry_after,
+        })
+    }
+}

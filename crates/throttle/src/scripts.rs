@@ -1,0 +1,135 @@
+//! The scripts that run inside Redis, and their questions and answers as types.
+
+use std::time::Duration;
+
+use redis::{Script, ScriptInvocation};
+
+use crate::lease::Terms;
+
+/// Both scripts; redis-rs sends them by hash and loads them again where Redis forgot them.
+#[derive(Debug)]
+pub(crate) struct Scripts {
+    admit: Script,
+    beat: Script,
+}
+
+/// What every script is told about who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) epoch_key: &'a str,
+    pub(crate) remembered_epoch: &'a str,
+    pub(crate) proposed_epoch: &'a str,
+    pub(crate) slot_ttl: Duration,
+}
+
+/// A question to `admit.lua`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) rate_key: &'a str,
+    pub(crate) slots_key: &'a str,
+    pub(crate) slot: Option<Slot<'a>>,
+    pub(crate) tokens: Option<Tokens>,
+}
+
+/// A connection slot that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    pub(crate) member: &'a str,
+    pub(crate) connections: u32,
+}
+
+/// Tokens that are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tokens {
+    pub(crate) terms: Terms,
+    pub(crate) wanted: u32,
+}
+
+/// The verdict, the tokens granted, the wait in microseconds, and the epoch.
+pub(crate) type AdmitReply = (u8, u32, u64, String);
+
+/// The number of live workers, and the epoch.
+pub(crate) type BeatReply = (u32, String);
+
+/// What `admit.lua` decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Granted { tokens: u32 },
+    RateLimited { wait: Duration },
+    ConnectionsInUse { wait: Duration },
+}
+
+impl Decision {
+    /// None where the reply is not one of `admit.lua`.
+    pub(crate) fn read((verdict, tokens, wait, _): &AdmitReply) -> Option<Self> {
+        let wait = Duration::from_micros(*wait);
+        match verdict {
+            0 => Some(Self::Granted { tokens: *tokens }),
+            1 => Some(Self::RateLimited { wait }),
+            2 => Some(Self::ConnectionsInUse { wait }),
+            _ => None,
+        }
+    }
+}
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        Self {
+            admit: Script::new(concat!(
+                include_str!("scripts/epoch.lua"),
+                include_str!("scripts/admit.lua")
+            )),
+            beat: Script::new(concat!(
+                include_str!("scripts/epoch.lua"),
+                include_str!("scripts/beat.lua")
+            )),
+        }
+    }
+
+    pub(crate) fn admit(&self, asker: Asker<'_>, question: &Question<'_>) -> ScriptInvocation<'_> {
+        let mut call = self.admit.key(asker.epoch_key);
+        call.key(question.rate_key).key(question.slots_key);
+        asker.introduce(&mut call);
+        let slot = question.slot.unwrap_or(Slot {
+            member: "",
+            connections: 0,
+        });
+        call.arg(slot.member).arg(slot.connections);
+        match question.tokens {
+            Some(Tokens { terms, wanted }) => call
+                .arg(u64::try_from(terms.interval.as_nanos()).unwrap_or(u64::MAX))
+                .arg(terms.capacity)
+                .arg(wanted)
+                .arg((wanted / 2).max(1)),
+            None => call.arg(0).arg(0).arg(0).arg(0),
+        };
+        call
+    }
+
+    /// A heartbeat of `worker`, which holds `slots`: each its key and its member.
+    pub(crate) fn beat<'s>(
+        &self,
+        asker: Asker<'_>,
+        workers_key: &str,
+        worker: &str,
+        slots: impl Iterator<Item = (&'s str, &'s str)>,
+    ) -> ScriptInvocation<'_> {
+        let mut call = self.beat.key(asker.epoch_key);
+        call.key(workers_key);
+        asker.introduce(&mut call);
+        call.arg(worker);
+        for (key, member) in slots {
+            call.key(key).arg(member);
+        }
+        call
+    }
+}
+
+impl Asker<'_> {
+    fn introduce(&self, call: &mut ScriptInvocation<'_>) {
+        let slot_ttl = u64::try_from(self.slot_ttl.as_micros()).unwrap_or(u64::MAX);
+        call.arg(self.remembered_epoch)
+            .arg(self.proposed_epoch)
+            .arg(slot_ttl);
+    }
+}

@@ -1,0 +1,63 @@
+-- One decision over a connection slot and tokens of one path: all or nothing.
+--
+-- KEYS  epoch, rate, slots
+-- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)
+--       4 slot ('' when only tokens are asked for)  5 connections
+--       6 interval between tokens (ns; 0 when there is no rate)  7 capacity (tokens)  8 tokens wanted
+--       9 tokens worth granting: fewer are not, so that a bucket run dry is not asked for every drop
+-- Reply verdict (0 granted, 1 rate limited, 2 connections in use), tokens, wait (us), epoch
+local slot_ttl = tonumber(ARGV[3])
+local id, settled = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+local slot, connections = ARGV[4], tonumber(ARGV[5])
+local interval, capacity, wanted, worth =
+  ARGV[6] / 1000, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+
+local function no(reason, wait)
+  return {reason, 0, int(math.ceil(math.max(wait, 1))), id}
+end
+
+if slot ~= '' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now))
+  if redis.call('ZCARD', KEYS[3]) >= connections then
+    -- Expiries beyond a whole slot_ttl were written before the clock went back.
+    for _, late in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], int(now + slot_ttl + 1000000), '+inf')) do
+      redis.call('ZADD', KEYS[3], int(now + slot_ttl), late)
+    end
+    local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+    return no(2, (first[2] or now + slot_ttl) - now)
+  end
+  if settled > 0 then
+    return no(2, settled - now)
+  end
+end
+
+local granted = 0
+if interval > 0 then
+  -- GCRA: the key holds when the bucket will be full again. A missing key is a full bucket.
+  local full = math.ceil(capacity * interval)
+  local full_at = tonumber(redis.call('GET', KEYS[2]))
+  local unknown = not full_at
+  if unknown then
+    full_at = settled > 0 and now + full or now
+  end
+  -- Neither a lowered rate nor a clock that went back makes a debt larger than the whole bucket.
+  full_at = math.max(now, math.min(full_at, now + full))
+  local room = now + full - full_at
+  granted = math.min(wanted, math.floor(room / interval))
+  local enough = granted >= worth
+  if enough then
+    full_at = full_at + math.ceil(granted * interval)
+  end
+  if enough or (unknown and full_at > now) then
+    redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
+  end
+  if not enough then
+    return no(1, worth * interval - room)
+  end
+end
+
+if slot ~= '' then
+  redis.call('ZADD', KEYS[3], int(now + slot_ttl), slot)
+  redis.call('PEXPIRE', KEYS[3], int(math.ceil(slot_ttl / 1000) + 1000))
+end
+return {0, granted, 0, id}

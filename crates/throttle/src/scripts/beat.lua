@@ -1,0 +1,21 @@
+-- One heartbeat of one worker: it lives, and it still holds these slots.
+--
+-- Writes slots it does not find, so that a wiped Redis learns who holds what.
+--
+-- KEYS  epoch, workers, then the slots key of each slot
+-- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker, then each slot
+-- Reply live workers, epoch
+local slot_ttl = tonumber(ARGV[3])
+local id = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+redis.call('PEXPIRE', KEYS[1], 86400000)
+
+local expiry = int(now + slot_ttl)
+local ttl = int(math.ceil(slot_ttl / 1000) + 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', int(now))
+redis.call('ZADD', KEYS[2], expiry, ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ttl)
+for index = 3, #KEYS do
+  redis.call('ZADD', KEYS[index], expiry, ARGV[index + 2])
+  redis.call('PEXPIRE', KEYS[index], ttl)
+end
+return {redis.call('ZCARD', KEYS[2]), id}

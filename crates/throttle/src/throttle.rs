@@ -1,0 +1,306 @@
+//! The questions a worker asks: a slot with its first token, and tokens.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::Path;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::gate::Gate;
+use crate::heartbeat;
+use crate::lease::Terms;
+use crate::link::{Away, Line, Link};
+use crate::scripts::{AdmitReply, Asker, Decision, Question, Scripts, Slot, Tokens};
+use crate::slot::{Claim, Release};
+use crate::{Limits, Mode, Settings, SlotGuard};
+
+/// The longest wait for a connection before asking again: any worker may give one back at any time.
+const CONNECTION_WAIT: Duration = Duration::from_millis(500);
+
+/// The configured address is not one of a Redis.
+#[derive(Debug, thiserror::Error)]
+#[error("not the address of a Redis")]
+pub struct AddressError(#[source] redis::RedisError);
+
+/// Why not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The path's rate is used up.
+    RateLimited,
+    /// All the path's connections are open.
+    ConnectionsInUse,
+}
+
+/// Not now: the one reason, and how long to wait before asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// Why.
+    pub reason: Reason,
+    /// When it is worth asking again: exact for rates, a guess for connections.
+    pub retry_after: Duration,
+}
+
+impl Wait {
+    /// A wait for a connection that is free at the latest after `longest`.
+    pub(crate) fn for_connection(longest: Duration) -> Self {
+        let retry_after = longest.min(CONNECTION_WAIT.mul_f64(rand::random_range(0.5..1.0)));
+        Self {
+            reason: Reason::ConnectionsInUse,
+            retry_after,
+        }
+    }
+}
+
+/// A handle to the limits of a cell. Clones are the same worker.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) releases: mpsc::UnboundedSender<Release>,
+}
+
+/// What the handles and the heartbeat share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) link: Link,
+    pub(crate) scripts: Scripts,
+    /// This worker's name in Redis, unique to this start.
+    pub(crate) worker: String,
+    epoch_key: String,
+    pub(crate) workers_key: String,
+    epoch: Mutex<Arc<str>>,
+    workers: AtomicU32,
+    slots: AtomicU64,
+    gates: Mutex<HashMap<Path, Arc<Gate>>>,
+}
+
+impl Throttle {
+    /// A worker's part in the throttling of its cell, through the Redis at `url`, and its heartbeat.
+    ///
+    /// Does not connect: the heartbeat does, and as long as it is not run or Redis is away the mode is
+    /// [`Mode::Local`]. The heartbeat ends by itself, having said goodbye, once all handles and slots are dropped.
+    /// Fails only where `url` is not one.
+    pub fn connect(
+        url: &str,
+        settings: Settings,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static + use<>), AddressError> {
+        let link = Link::open(url, &settings).map_err(AddressError)?;
+        let inner = Arc::new(Inner {
+            link,
+            scripts: Scripts::new(),
+            worker: format!("{}.{}", settings.worker, uuid::Uuid::now_v7().simple()),
+            epoch_key: format!("{{{}}}:epoch", settings.cell),
+            workers_key: format!("{{{}}}:workers", settings.cell),
+            epoch: Mutex::new("".into()),
+            workers: AtomicU32::new(settings.assumed_workers.max(1)),
+            slots: AtomicU64::new(0),
+            gates: Mutex::default(),
+            settings,
+        });
+        let (releases, released) = mpsc::unbounded_channel();
+        let heartbeat = heartbeat::run(Arc::clone(&inner), released);
+        Ok((Self { inner, releases }, heartbeat))
+    }
+
+    /// Asks for a connection on `path`, and for the token of its first message with it.
+    ///
+    /// That token waits in the guard for as long as a connection may take; use it through [`SlotGuard::take`] or
+    /// [`SlotGuard::token`].
+    pub async fn open(&self, path: &Path, limits: &Limits) -> Result<SlotGuard, Wait> {
+        let mut claim = Claim::new(self, self.inner.gate(path, limits));
+        let asked_at = Instant::now();
+        let decision = match self.inner.link.line() {
+            Some(line) => self.inner.ask_for_slot(&line, &claim, limits).await,
+            None => Err(Away),
+        };
+        let denied = match decision {
+            Ok(Decision::Granted { .. }) => {
+                claim.gate.hold(claim.id, asked_at);
+                return Ok(SlotGuard::new(claim, path.clone()));
+            }
+            Ok(Decision::RateLimited { wait }) => Wait {
+                reason: Reason::RateLimited,
+                retry_after: wait,
+            },
+            Ok(Decision::ConnectionsInUse { wait }) => Wait::for_connection(wait),
+            Err(Away) => match claim
+                .gate
+                .open_of_share(claim.id, &self.inner.share(limits))
+            {
+                Ok(()) => return Ok(SlotGuard::new(claim, path.clone())),
+                // The claim stays: Redis may have granted before it failed, so the slot must be released.
+                Err(wait) => return Err(wait),
+            },
+        };
+        claim.withdraw();
+        Err(denied)
+    }
+
+    /// Asks for one token of `path`: the permission to send one message now.
+    pub async fn take(&self, path: &Path, limits: &Limits) -> Result<(), Wait> {
+        let Some(terms) = Terms::of(limits, self.inner.settings.lease) else {
+            return Ok(());
+        };
+        let gate = self.inner.gate(path, limits);
+        if let Some(known) = gate.answer(limits, self.mode()) {
+            return known;
+        }
+        let _asking = gate.asking.lock().await;
+        if let Some(known) = gate.answer(limits, self.mode()) {
+            return known;
+        }
+        let decision = match self.inner.link.line() {
+            Some(line) => self.inner.ask_for_tokens(&line, &gate, terms).await,
+            None => Err(Away),
+        };
+        match decision {
+            Ok(decision) => gate.settle(limits, &terms, decision),
+            Err(Away) => gate.take_of_share(&self.inner.share(limits)),
+        }
+    }
+
+    /// Waits for one token of `path`. Those who wait are served in the order in which they came.
+    pub async fn token(&self, path: &Path, limits: &Limits) {
+        if limits.rate().is_none() {
+            return;
+        }
+        let gate = self.inner.gate(path, limits);
+        let _turn = gate.turn.lock().await;
+        let mut mode = self.watch_mode();
+        while let Err(wait) = self.take(path, limits).await {
+            // A share is slower than the whole: whoever waits for one asks again when Redis is back.
+            tokio::select! {
+                () = tokio::time::sleep(wait.retry_after) => {}
+                _ = mode.changed() => {}
+            }
+        }
+    }
+
+    /// Where limits hold at the moment.
+    pub fn mode(&self) -> Mode {
+        self.inner.link.mode()
+    }
+
+    /// Tells changes of the mode.
+    pub fn watch_mode(&self) -> watch::Receiver<Mode> {
+        self.inner.link.watch_mode()
+    }
+
+    /// How many workers are alive in the cell, as far as this one knows.
+    pub fn workers(&self) -> u32 {
+        self.inner.workers()
+    }
+}
+
+impl Inner {
+    async fn ask_for_slot(
+        &self,
+        line: &Line,
+        claim: &Claim,
+        limits: &Limits,
+    ) -> Result<Decision, Away> {
+        let member = self.member(claim.id);
+        let question = Question {
+            rate_key: &claim.gate.rate_key,
+            slots_key: &claim.gate.slots_key,
+            slot: Some(Slot {
+                member: &member,
+                connections: limits.connections(),
+            }),
+            tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
+        };
+        self.ask(line, &question).await
+    }
+
+    async fn ask_for_tokens(
+        &self,
+        line: &Line,
+        gate: &Gate,
+        terms: Terms,
+    ) -> Result<Decision, Away> {
+        let question = Question {
+            rate_key: &gate.rate_key,
+            slots_key: &gate.slots_key,
+            slot: None,
+            tokens: Some(Tokens {
+                terms,
+                wanted: gate.demand(&terms),
+            }),
+        };
+        self.ask(line, &question).await
+    }
+
+    async fn ask(&self, line: &Line, question: &Question<'_>) -> Result<Decision, Away> {
+        let epoch = self.epoch();
+        let script = self.scripts.admit(self.asker(&epoch), question);
+        let reply: AdmitReply = self.link.ask(line, &script).await?;
+        self.remember_epoch(&reply.3);
+        Decision::read(&reply).ok_or(Away)
+    }
+
+    pub(crate) fn asker<'a>(&'a self, epoch: &'a str) -> Asker<'a> {
+        Asker {
+            epoch_key: &self.epoch_key,
+            remembered_epoch: epoch,
+            proposed_epoch: &self.worker,
+            slot_ttl: self.settings.slot_ttl,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.epoch.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn remember_epoch(&self, epoch: &str) {
+        let mut remembered = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if **remembered != *epoch {
+            *remembered = epoch.into();
+        }
+    }
+
+    /// The name of a slot of this worker in Redis.
+    pub(crate) fn member(&self, id: u64) -> String {
+        format!("{}:{id}", self.worker)
+    }
+
+    pub(crate) fn next_slot(&self) -> u64 {
+        self.slots.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn workers(&self) -> u32 {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_workers(&self, live: u32) {
+        self.workers.store(live.max(1), Ordering::Relaxed);
+    }
+
+    fn share(&self, limits: &Limits) -> Limits {
+        limits.share(self.workers())
+    }
+
+    fn gate(&self, path: &Path, limits: &Limits) -> Arc<Gate> {
+        let mut gates = self.gates();
+        if let Some(gate) = gates.get(path) {
+            return Arc::clone(gate);
+        }
+        let gate = Arc::new(Gate::new(&self.settings.cell, path, limits));
+        gates.insert(path.clone(), Arc::clone(&gate));
+        gate
+    }
+
+    /// All gates there are; those nobody uses any more are forgotten.
+    pub(crate) fn live_gates(&self) -> Vec<Arc<Gate>> {
+        let mut gates = self.gates();
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
+        gates.values().map(Arc::clone).collect()
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<Path, Arc<Gate>>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,10 @@
+//! The throttle against a real Redis: alive, stopped, killed and wiped.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod away;
+mod rates;
+mod server;
+mod slots;
+mod wiped;
+mod worker;

@@ -1,0 +1,158 @@
+//! Screens a pulled job, finds its route and hands it to its site.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use history::History;
+use model::{Body, Clock, Job, Provider, Verdict};
+use queue::{Publisher, Pulled, QueueError, Stage};
+use routing::{RouteError, Routing};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::judge::{Judge, Outcome};
+use crate::settle::{InHand, Settler};
+use crate::site::Sites;
+
+/// When a job that this build cannot read is looked at again, by a newer build one hopes.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Screens jobs; one for the whole worker.
+pub(crate) struct Intake {
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) history: History,
+    pub(crate) publisher: Publisher,
+    pub(crate) settler: Arc<Settler>,
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) sites: Sites,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Intake {
+    /// Takes one job from the queue to its site, or settles it where nothing is left to send.
+    pub(crate) async fn take(&self, pulled: Pulled, place: OwnedSemaphorePermit) {
+        let Some(held) = self.read(pulled, place).await else {
+            return;
+        };
+        let Some(held) = self.recall(held).await else {
+            return;
+        };
+        let Some(held) = self.screen(held).await else {
+            return;
+        };
+        match self.routing.resolve(held.job.destination()).await {
+            Ok(route) => self.sites.push(route, held),
+            Err(error) => self.unroutable(held, &error).await,
+        }
+    }
+
+    /// The job in these bytes. One that cannot be read stays in the queue, loudly.
+    async fn read(&self, pulled: Pulled, place: OwnedSemaphorePermit) -> Option<InHand> {
+        let Pulled {
+            payload,
+            redelivered,
+            stage,
+            hold,
+        } = pulled;
+        match api::decode_job(payload) {
+            Ok(job) => Some(InHand {
+                job,
+                hold,
+                stage,
+                redelivered,
+                _place: place,
+            }),
+            Err(error) => {
+                tracing::error!(%error, "job is not readable, leaving it in the queue");
+                if let Err(error) = hold.postpone(UNREADABLE_PAUSE).await {
+                    tracing::debug!(%error, "unreadable job not postponed");
+                }
+                None
+            }
+        }
+    }
+
+    /// Settles a job that an earlier run had finished, or had already deferred, before it died.
+    async fn recall(&self, held: InHand) -> Option<InHand> {
+        if !held.redelivered && held.stage == Stage::Ready {
+            return Some(held);
+        }
+        let job = held.job.id;
+        match self.history.done(job).await {
+            Ok(Some(event)) => {
+                tracing::info!(%job, "job was finished before, recording its outcome again");
+                log_unsettled(self.settler.settle_again(held, event.to_vec()).await);
+                return None;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%job, %error, "marker not read"),
+        }
+        if held.redelivered && self.has_later_schedule(&held.job).await {
+            tracing::info!(%job, "job was deferred before, its schedule goes on");
+            log_unsettled(held.hold.settle().await);
+            return None;
+        }
+        Some(held)
+    }
+
+    async fn has_later_schedule(&self, job: &Job) -> bool {
+        match self
+            .publisher
+            .pending_schedule(job.class, job.destination(), job.id)
+            .await
+        {
+            Ok(Some(payload)) => {
+                api::decode_job(payload).is_ok_and(|scheduled| scheduled.attempt > job.attempt)
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::debug!(job = %job.id, %error, "schedule not looked up");
+                false
+            }
+        }
+    }
+
+    /// Ends a job whose time is over or whose content is not what was accepted.
+    async fn screen(&self, held: InHand) -> Option<InHand> {
+        let now = self.clock.now();
+        if now >= held.job.expires_at {
+            let expired = Judge::expired(&held.job, now);
+            self.settler.settle(held, expired).await;
+            return None;
+        }
+        if let Body::Inline(body) = &held.job.body
+            && Job::checksum_of(&held.job.recipient_header, body) != held.job.checksum
+        {
+            tracing::error!(job = %held.job.id, "job's checksum does not match, setting it aside");
+            let quarantined = Judge::quarantined(
+                &held.job,
+                "the stored message does not match its checksum".into(),
+                now,
+            );
+            self.settler.settle(held, quarantined).await;
+            return None;
+        }
+        Some(held)
+    }
+
+    async fn unroutable(&self, held: InHand, error: &RouteError) {
+        let verdict = Verdict {
+            class: error.bounce_class(),
+            permanence: error.permanence(),
+        };
+        let outcome = Outcome::Failed {
+            verdict,
+            detail: error.to_string(),
+        };
+        let nowhere = Provider::new(held.job.destination().as_str());
+        let judgement = self
+            .judge
+            .judge(&held.job, &nowhere, outcome, None, self.clock.now());
+        self.settler.settle(held, judgement).await;
+    }
+}
+
+fn log_unsettled(settled: Result<(), QueueError>) {
+    if let Err(error) = settled {
+        tracing::warn!(%error, "job not settled, leaving it to redelivery");
+    }
+}

@@ -1,0 +1,136 @@
+//! Makes the outcome of an attempt durable, and only then lets the queue forget the job (DESIGN, life of a message 8).
+//!
+//! A terminal outcome: marker, event, acknowledgement. A deferral: next schedule, event, acknowledgement. Killed
+//! between any two of these steps, the job comes back, finds its marker or its schedule, and goes on from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use history::History;
+use model::{Clock, Event, Job, Timestamp};
+use queue::{EventRecorder, Hold, Publisher, QueueError, Stage};
+
+use crate::judge::Judgement;
+
+/// The pause before a schedule that was not stored is published again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
+const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// A job and the claim on it.
+#[derive(Debug)]
+pub(crate) struct InHand {
+    pub(crate) job: Job,
+    pub(crate) hold: Hold,
+    pub(crate) stage: Stage,
+    pub(crate) redelivered: bool,
+    /// Its place in the window, free again when this is dropped.
+    pub(crate) _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl InHand {
+    /// Gives the job back, for any worker to take at once. It was not attempted.
+    pub(crate) async fn give_back(self) {
+        if let Err(error) = self.hold.release().await {
+            tracing::debug!(job = %self.job.id, %error, "job not given back, leaving it to redelivery");
+        }
+    }
+
+    /// Gives the job back, for any worker to take after `delay`. It was not attempted.
+    pub(crate) async fn postpone(self, delay: Duration) {
+        if let Err(error) = self.hold.postpone(delay).await {
+            tracing::debug!(job = %self.job.id, %error, "job not postponed, leaving it to redelivery");
+        }
+    }
+}
+
+/// Settles jobs.
+pub(crate) struct Settler {
+    pub(crate) publisher: Publisher,
+    pub(crate) events: EventRecorder,
+    pub(crate) history: History,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Settler {
+    /// Makes `judgement` of `held` durable and lets the queue forget the job.
+    pub(crate) async fn settle(&self, held: InHand, judgement: Judgement) {
+        let Judgement {
+            event,
+            next_attempt_at,
+        } = judgement;
+        let settled = match next_attempt_at {
+            Some(at) => self.defer(held, event, at).await,
+            None => self.end(held, event).await,
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, "job not settled, leaving it to redelivery");
+        }
+    }
+
+    /// Records the outcome an earlier run of this job left behind, and forgets the job.
+    pub(crate) async fn settle_again(
+        &self,
+        held: InHand,
+        event: Vec<u8>,
+    ) -> Result<(), QueueError> {
+        self.record(event).await?;
+        held.hold.settle().await
+    }
+
+    async fn end(&self, held: InHand, event: Event) -> Result<(), QueueError> {
+        let InHand {
+            job,
+            hold,
+            stage,
+            redelivered,
+            ..
+        } = held;
+        let encoded = api::encode_event(&event);
+        let ttl = self.marker_ttl(&job, stage, redelivered);
+        if let Err(error) = self.history.mark_done(job.id, &encoded, ttl).await {
+            tracing::debug!(job = %job.id, %error, "marker not written");
+        }
+        self.record(encoded).await?;
+        if redelivered {
+            // A run that died behind its schedule would otherwise see the job sent once more.
+            self.publisher
+                .purge_schedule(job.class, job.destination(), job.id)
+                .await?;
+        }
+        hold.settle().await
+    }
+
+    async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
+        let InHand { mut job, hold, .. } = held;
+        job.attempt = event.attempt;
+        let payload: bytes::Bytes = api::encode_job(&job).into();
+        while let Err(error) = self
+            .publisher
+            .schedule(job.class, job.destination(), job.id, at, payload.clone())
+            .await
+        {
+            tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.record(api::encode_event(&event)).await?;
+        hold.settle().await
+    }
+
+    async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {
+        let recorded = self.events.record(event).await?;
+        recorded
+            .await
+            .map_err(|_| QueueError::Refused("the event recorder has ended".to_owned()))
+    }
+
+    /// A job that was deferred or redelivered may have a twin, which must find the marker for as long as it may live.
+    fn marker_ttl(&self, job: &Job, stage: Stage, redelivered: bool) -> Duration {
+        let remaining = self.clock.now().duration_until(job.expires_at);
+        let remaining = Duration::try_from(remaining).unwrap_or_default();
+        match (stage, redelivered) {
+            (Stage::Ready, false) => MARKER_TTL,
+            (Stage::Ready, true) | (Stage::Deferred, _) => MARKER_TTL.max(remaining),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The service as a whole: its tasks and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use classify::Classifier;
+use history::History;
+use model::{Class, Clock, Provider};
+use queue::{EventRecorder, Holds, Queue, Stage};
+use routing::{Dialable, ProviderRule, Routing};
+use runtime::{Shutdown, Tasks};
+use smtp::client::{self, HostName, Options, TlsSettings};
+use throttle::Throttle;
+
+use crate::config::{Config, Timeouts};
+use crate::connect::Connector;
+use crate::intake::Intake;
+use crate::judge::Judge;
+use crate::lane;
+use crate::session::Sender;
+use crate::settle::Settler;
+use crate::site::Sites;
+
+/// What delivery works with.
+pub struct Deps {
+    /// The queue, set up and checked.
+    pub queue: Queue,
+    /// Markers.
+    pub history: History,
+    /// Limits that hold over all workers.
+    pub throttle: Throttle,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How long events that are already decided may take to be recorded at the very end.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
+
+/// A worker that has everything it needs and is not yet running.
+pub struct Delivery {
+    config: Config,
+    deps: Deps,
+    connector: Connector,
+}
+
+impl Delivery {
+    /// Prepares a worker: resolver, TLS, names. `host_name` is the machine's, for EHLO where none is configured.
+    pub fn prepare(config: Config, deps: Deps, host_name: &str) -> anyhow::Result<Self> {
+        let connector = connector(&config, &deps.clock, host_name)?;
+        Ok(Self {
+            config,
+            deps,
+            connector,
+        })
+    }
+
+    /// Sends mail until `shutdown`, then finishes or gives back what is in hand.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self {
+            config,
+            deps,
+            connector,
+        } = self;
+        let queue = deps.queue.clone();
+        let tasks = Tasks::new(shutdown.child());
+        // What every settlement needs, and so outlives them all.
+        let background = Tasks::new(Shutdown::default());
+        let (events, record_events) = queue.event_recorder(api::encode_batch);
+        let (holds, keep_holds) = queue.holds();
+        background.spawn("record events", record_events);
+        let keeping = background.spawn("keep holds", keep_holds);
+
+        let intake = assemble(&config, deps, connector, events, &tasks).await?;
+        let sites = intake.sites.clone();
+        pull_all(&queue, &config, &holds, intake, &tasks).await?;
+        tracing::info!(
+            lanes = queue.lanes().len(),
+            window = config.window,
+            "delivery working"
+        );
+
+        shutdown.requested().await;
+        tracing::info!(in_hand = holds.count(), "delivery draining");
+        give_back(sites).await;
+        if let Err(busy) = tasks.finish(config.drain_deadline).await {
+            tracing::warn!(%busy, "delivery stopped at its deadline");
+        }
+        keeping.abort();
+        if let Err(busy) = background.finish(LAST_EVENTS).await {
+            tracing::warn!(%busy, "events may not all be recorded");
+        }
+        Ok(())
+    }
+}
+
+/// Puts the parts together, from the last step of a job's way to the first.
+async fn assemble(
+    config: &Config,
+    deps: Deps,
+    connector: Connector,
+    events: EventRecorder,
+    tasks: &Tasks,
+) -> anyhow::Result<Arc<Intake>> {
+    let Deps {
+        queue,
+        history,
+        throttle,
+        clock,
+    } = deps;
+    let publisher = queue.publisher();
+    let classifier = Classifier::builtin().context("read the built-in classification rules")?;
+    let judge = Arc::new(Judge {
+        classifier,
+        backoff: config.backoff.clone(),
+    });
+    let settler = Arc::new(Settler {
+        publisher: publisher.clone(),
+        events,
+        history: history.clone(),
+        clock: Arc::clone(&clock),
+    });
+    let routing = Arc::clone(&connector.routing);
+    let sender = Arc::new(Sender {
+        connector,
+        throttle,
+        blobs: queue.blobs().await.context("open the store of bodies")?,
+        judge: Arc::clone(&judge),
+        settler: Arc::clone(&settler),
+        clock: Arc::clone(&clock),
+        idle: config.timeouts.idle,
+        tasks: tasks.clone(),
+    });
+    let sites = Sites::new(config.limits.clone(), sender, tasks.clone());
+    Ok(Arc::new(Intake {
+        routing,
+        history,
+        publisher,
+        settler,
+        judge,
+        sites,
+        clock,
+    }))
+}
+
+/// Pulls every stream of every lane, each with its share of the window.
+async fn pull_all(
+    queue: &Queue,
+    config: &Config,
+    holds: &Holds,
+    intake: Arc<Intake>,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let places = config.window / (queue.lanes().len() * Class::ALL.len() * Stage::ALL.len());
+    for lane in queue.lanes() {
+        for class in Class::ALL {
+            for stage in Stage::ALL {
+                let puller = queue.puller(lane, class, stage, holds).await;
+                let puller =
+                    puller.with_context(|| format!("pull from {}", lane.stream(class, stage)))?;
+                tasks.spawn(
+                    "pull",
+                    lane::run(puller, places, Arc::clone(&intake), tasks.clone()),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives back what waits for a connection, for other workers to take at once.
+async fn give_back(sites: Sites) {
+    for held in sites.take_waiting() {
+        held.give_back().await;
+    }
+}
+
+fn connector(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    host_name: &str,
+) -> anyhow::Result<Connector> {
+    let own_name = config.ehlo_name.as_deref().unwrap_or(host_name);
+    let hello: HostName = own_name
+        .parse()
+        .context("use delivery.ehlo_name, or the machine's host name, in EHLO")?;
+    let tls_settings = TlsSettings::new(Arc::clone(clock), []).context("prepare TLS")?;
+    let Timeouts {
+        reply, end_of_data, ..
+    } = config.timeouts;
+    let timeouts = client::Timeouts {
+        greeting: reply,
+        hello: reply,
+        mail: reply,
+        rcpt: reply,
+        data: reply.min(client::Timeouts::default().data),
+        block: reply.min(client::Timeouts::default().block),
+        end_of_data,
+        ..client::Timeouts::default()
+    };
+    let named = |(provider, suffixes): &(Provider, Vec<String>)| ProviderRule {
+        name: provider.to_string(),
+        suffixes: suffixes.clone(),
+    };
+    let settings = routing::Settings {
+        dns_servers: config.dns_servers.clone(),
+        own_hosts: vec![own_name.to_owned()],
+        providers: config
+            .providers
+            .iter()
+            .filter(|(_, mx)| !mx.is_empty())
+            .map(named)
+            .collect(),
+        ..routing::Settings::default()
+    };
+    Ok(Connector {
+        routing: Arc::new(Routing::new(settings, Arc::clone(clock)).context("prepare DNS")?),
+        dialable: Dialable::new(config.dialable.clone(), Vec::new()),
+        mx_port: config.mx_port,
+        source: config.source.clone(),
+        source_address: config.source_address,
+        timeouts: config.timeouts,
+        options: Options {
+            timeouts,
+            ..Options::new(hello, tls_settings)
+        },
+    })
+}

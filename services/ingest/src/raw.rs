@@ -1,0 +1,242 @@
+//! A whole message as its sender wrote it, made canonical.
+//!
+//! Canonical: every line ends in CRLF and none is longer than 998 octets, no NUL, a header section that is one, and
+//! exactly one From, Date and Message-ID. That is what SMTP can carry without a receiver ever reading two messages
+//! where one was sent.
+
+use lettre::message::header::{Date, Headers};
+use mail_parser::{HeaderName, HeaderValue, MessageParser};
+use memchr::{memchr, memchr2};
+use model::{Address, MessageId, Timestamp};
+
+/// RFC 5322 section 2.1.1, without the CRLF.
+const LINE_LIMIT: usize = 998;
+/// Fields that may stand once at most (RFC 5322 section 3.6).
+const SINGLE: [HeaderName<'static>; 8] = [
+    HeaderName::From,
+    HeaderName::Sender,
+    HeaderName::ReplyTo,
+    HeaderName::To,
+    HeaderName::Cc,
+    HeaderName::MessageId,
+    HeaderName::Date,
+    HeaderName::Subject,
+];
+
+/// A message in canonical form, and whom it says it is from.
+#[derive(Debug)]
+pub(crate) struct Canonical {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) from: Address,
+}
+
+/// Makes `raw` canonical; the error says what is wrong and what would be right.
+pub(crate) fn canonicalise(raw: &[u8], id: MessageId, now: Timestamp) -> Result<Canonical, String> {
+    if let Some(at) = memchr(0, raw) {
+        return Err(format!(
+            "has a NUL at octet {at}; encode binary content as base64"
+        ));
+    }
+    let lines = with_crlf(raw);
+    check_lines(&lines)?;
+    let message = MessageParser::new()
+        .parse_headers(&lines[..])
+        .ok_or("has no header section (RFC 5322)")?;
+    check_single(&message)?;
+    let from = from_address(&message)?;
+    let mut bytes = Vec::with_capacity(lines.len() + 256);
+    if message.header(HeaderName::MessageId).is_none() {
+        bytes.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", from.domain()).as_bytes());
+    }
+    if message.header(HeaderName::Date).is_none() {
+        bytes.extend_from_slice(date_field(now).as_bytes());
+    }
+    let mut copied = 0;
+    for header in message
+        .headers()
+        .iter()
+        .filter(|header| header.name == HeaderName::Bcc)
+    {
+        bytes.extend_from_slice(&lines[copied..header.offset_field as usize]);
+        copied = header.offset_end as usize;
+    }
+    bytes.extend_from_slice(&lines[copied..]);
+    Ok(Canonical { bytes, from })
+}
+
+/// `raw` with every lone CR and lone LF made CRLF, and a CRLF at its end.
+fn with_crlf(raw: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(raw.len() + 2);
+    let mut rest = raw;
+    while let Some(end) = memchr2(b'\r', b'\n', rest) {
+        lines.extend_from_slice(&rest[..end]);
+        lines.extend_from_slice(b"\r\n");
+        let ending = if rest[end..].starts_with(b"\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = &rest[end + ending..];
+    }
+    lines.extend_from_slice(rest);
+    if !rest.is_empty() || lines.is_empty() {
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+/// The header section is one, and no line is too long. `lines` is in CRLF form.
+fn check_lines(lines: &[u8]) -> Result<(), String> {
+    let mut in_header = true;
+    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let number = index + 1;
+        if line.len() > LINE_LIMIT {
+            return Err(format!(
+                "line {number} has {} octets, more than the {LINE_LIMIT} of RFC 5322; \
+                 encode the part as quoted-printable or base64",
+                line.len()
+            ));
+        }
+        in_header = in_header && !line.is_empty();
+        if in_header && !is_header_line(line, index) {
+            return Err(format!(
+                "line {number} is not a header field (RFC 5322 section 2.2); \
+                 begin with fields such as \"From: ann@example.com\" and put an empty line before the body"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// "Name: value", or a folded line that goes on with the field before.
+fn is_header_line(line: &[u8], index: usize) -> bool {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return index > 0;
+    }
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    name.len() < line.len() && !name.is_empty() && name.iter().all(|byte| matches!(byte, 33..=126))
+}
+
+fn check_single(message: &mail_parser::Message<'_>) -> Result<(), String> {
+    for name in SINGLE {
+        let count = message
+            .headers()
+            .iter()
+            .filter(|header| header.name == name)
+            .count();
+        if count > 1 {
+            return Err(format!(
+                "has {count} {} fields; RFC 5322 section 3.6 allows one",
+                name.as_str()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn from_address(message: &mail_parser::Message<'_>) -> Result<Address, String> {
+    let header = message
+        .header(HeaderName::From)
+        .ok_or("has no From field; add one such as \"From: ann@example.com\"")?;
+    let addresses: Vec<&str> = match header {
+        HeaderValue::Address(address) => address
+            .iter()
+            .filter_map(mail_parser::Addr::address)
+            .collect(),
+        _ => Vec::new(),
+    };
+    match addresses[..] {
+        [address] => address
+            .parse()
+            .map_err(|problem| format!("From field: {address:?} {problem}")),
+        _ => Err(format!(
+            "From field holds {} addresses; exactly one is needed",
+            addresses.len()
+        )),
+    }
+}
+
+/// A Date field for `now`, in UTC.
+pub(crate) fn date_field(now: Timestamp) -> String {
+    let mut headers = Headers::new();
+    headers.set(Date::from(std::time::SystemTime::from(now)));
+    headers.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(raw: &str) -> Result<String, String> {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let id = MessageId::from_bytes([7; 16]);
+        canonicalise(raw.as_bytes(), id, now)
+            .map(|message| String::from_utf8(message.bytes).unwrap())
+    }
+
+    #[test]
+    fn a_complete_message_is_left_as_it_is() {
+        let raw = "From: a@example.com\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <1@x>\r\n\r\n.hi\r\n";
+        assert_eq!(canonical(raw).unwrap(), raw);
+    }
+
+    #[test]
+    fn what_is_missing_is_added() {
+        let expected = "Message-ID: <07070707-0707-0707-0707-070707070707@example.com>\r\n\
+                        Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nFrom: a@example.com\r\n\r\nhi\r\n";
+        assert_eq!(canonical("From: a@example.com\n\nhi").unwrap(), expected);
+    }
+
+    #[test]
+    fn every_kind_of_line_end_becomes_crlf() {
+        let made = canonical("From: a@example.com\nDate: x\rMessage-ID: <1@x>\r\n\n.\r.\n\r\r\n.")
+            .unwrap();
+        assert_eq!(
+            made,
+            "From: a@example.com\r\nDate: x\r\nMessage-ID: <1@x>\r\n\r\n.\r\n.\r\n\r\n\r\n.\r\n"
+        );
+    }
+
+    #[test]
+    fn bcc_is_for_nobody_to_see() {
+        let made = canonical(
+            "From: a@example.com\r\nBcc: secret@x.org,\r\n other@x.org\r\nSubject: s\r\n\r\nb\r\n",
+        );
+        let made = made.unwrap();
+        assert!(
+            !made.contains("secret")
+                && !made.contains("other")
+                && made.ends_with("Subject: s\r\n\r\nb\r\n")
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_says_why() {
+        let long = format!("From: a@example.com\n\n{}", "x".repeat(999));
+        let bad = [
+            ("", "not a header field|no From"),
+            ("hello", "not a header field"),
+            (" folded: x", "not a header field"),
+            ("Subject: s\n\nb", "no From field"),
+            (
+                "From: a@example.com, b@example.com\n\nb",
+                "holds 2 addresses",
+            ),
+            ("From: a@b\n\nb", "one label only"),
+            (
+                "From: a@example.com\nFrom: b@example.com\n\nb",
+                "has 2 From fields",
+            ),
+            ("From: a@example.com\n\n\0", "NUL"),
+            (&long, "999 octets"),
+        ];
+        for (raw, why) in bad {
+            let problem = canonical(raw).unwrap_err();
+            assert!(
+                why.split('|').any(|why| problem.contains(why)),
+                "{raw:?}: {problem}"
+            );
+        }
+    }
+}

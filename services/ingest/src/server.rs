@@ -1,0 +1,136 @@
+//! The service as a whole: its listener, its tasks, its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api::v1::messages_server::MessagesServer;
+use api::v1::submission_server::SubmissionServer;
+use history::History;
+use model::Clock;
+use queue::Queue;
+use runtime::{Shutdown, Tasks};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+
+use crate::auth::Authenticate;
+use crate::config::Config;
+use crate::messages::MessagesService;
+use crate::readiness::Readiness;
+use crate::submission::SubmissionService;
+use crate::{projection, readiness};
+
+/// Calls one connection may have in hand at once.
+const CALLS_PER_CONNECTION: usize = 256;
+/// A request may be this many times the largest message before it is refused unread: up to there the answer names
+/// the field.
+const READ_FACTOR: usize = 3;
+
+/// What ingest works with.
+pub struct Deps {
+    /// The queue, set up and checked.
+    pub queue: Queue,
+    /// The timelines.
+    pub history: History,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An ingest service that is bound to its address and not yet running.
+pub struct Ingest {
+    config: Config,
+    deps: Deps,
+    listener: TcpListener,
+}
+
+impl Ingest {
+    /// Binds the listener.
+    pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await;
+        let listener =
+            listener.with_context(|| format!("listen on ingest.listen {}", config.listen))?;
+        Ok(Self {
+            config,
+            deps,
+            listener,
+        })
+    }
+
+    /// Where the API listens.
+    pub fn local_addr(&self) -> anyhow::Result<SocketAddr> {
+        self.listener
+            .local_addr()
+            .context("read the listener's address")
+    }
+
+    /// Serves until `shutdown`, then finishes the calls in hand.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self {
+            config,
+            deps,
+            listener,
+        } = self;
+        let config = Arc::new(config);
+        let tasks = Tasks::new(shutdown.child());
+        let (events, record_events) = deps.queue.event_recorder(api::encode_batch);
+        let readiness = Readiness::ready();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let authenticate = Authenticate::new(config.api_keys.clone());
+
+        let submission = SubmissionServer::new(SubmissionService {
+            config: Arc::clone(&config),
+            publisher: deps.queue.publisher(),
+            blobs: deps
+                .queue
+                .blobs()
+                .await
+                .context("open the store of bodies")?,
+            events,
+            clock: Arc::clone(&deps.clock),
+            readiness: readiness.clone(),
+        });
+        let read_limit = usize::try_from(config.max_message_size.0)?.saturating_mul(READ_FACTOR);
+        let submission = submission.max_decoding_message_size(read_limit);
+        let messages = MessagesServer::new(MessagesService {
+            history: deps.history.clone(),
+            reader: deps.queue.event_reader(),
+            shutdown: tasks.shutdown().clone(),
+        });
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(api::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .context("describe the API")?;
+
+        tasks.spawn("record events", record_events);
+        tasks.spawn(
+            "project timelines",
+            projection::run(
+                deps.queue.event_reader(),
+                deps.history,
+                tasks.shutdown().clone(),
+            ),
+        );
+        tasks.spawn(
+            "watch readiness",
+            readiness::watch(deps.queue, readiness, reporter, tasks.shutdown().clone()),
+        );
+        tracing::info!(address = %listener.local_addr()?, "ingest listening");
+        let served = Server::builder()
+            .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+            .tcp_nodelay(true)
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(InterceptedService::new(submission, authenticate.clone()))
+            .add_service(InterceptedService::new(messages, authenticate))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.requested())
+            .await;
+        tasks.shutdown().request();
+        if let Err(busy) = tasks.finish(config.drain_deadline).await {
+            tracing::warn!(%busy, "ingest stopped at its deadline");
+        }
+        served.context("serve the API")
+    }
+}

@@ -1,0 +1,265 @@
+//! The configuration of one provider.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use model::{ByteSize, Domain, Rate, parse_duration};
+use runtime::Faults;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A mailbox provider: its domains, its mail exchangers and its habits.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawProvider {
+    /// What it is called in the ledger and in the log.
+    pub name: String,
+    /// The domains it takes mail for, each with everything below it.
+    pub domains: Vec<String>,
+    /// Its mail exchangers, the most preferred first; where none is given, "mx1." before the first domain.
+    pub mx_hosts: Vec<String>,
+    /// Whether its domains have mail exchangers, or say by a null MX that they take no mail (RFC 7505).
+    pub mx: RawMx,
+    /// The loopback address its exchangers listen on; 127.0.1.1 for the first provider, 127.0.1.2 for the second, by default.
+    pub address: Option<String>,
+    /// Whether it offers STARTTLS, with a self-signed certificate.
+    pub tls: Tls,
+    /// What it does with recipients whose name does not say otherwise.
+    pub policy: Policy,
+    /// How long every reply takes, beginning with the greeting.
+    pub latency: String,
+    /// How long after its first attempt a sender is deferred for a recipient; no greylisting by default.
+    pub greylist: Option<String>,
+    /// How many messages it takes from one client address, with bursts of a second's worth; above that MAIL is answered 421. No limit by default.
+    pub rate_limit: Option<String>,
+    /// How many connections one client address may have open; those above are greeted with 421. No limit by default.
+    pub max_connections: Option<u32>,
+    /// The largest message it takes.
+    pub max_message: String,
+    /// When it refuses connections.
+    pub down: Vec<RawDownWindow>,
+}
+
+impl Default for RawProvider {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            domains: Vec::new(),
+            mx_hosts: Vec::new(),
+            mx: RawMx::Hosts,
+            address: None,
+            tls: Tls::Offered,
+            policy: Policy::Accept,
+            latency: "0ms".into(),
+            greylist: None,
+            rate_limit: None,
+            max_connections: None,
+            max_message: "25MiB".into(),
+            down: Vec::new(),
+        }
+    }
+}
+
+/// What DNS says of a provider's mail exchangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawMx {
+    /// There are some.
+    Hosts,
+    /// There are none and will be none.
+    Null,
+}
+
+/// Whether STARTTLS is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// It is.
+    Offered,
+    /// It is not.
+    Off,
+}
+
+/// What happens to a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Accepted.
+    Accept,
+    /// Refused with 550 5.1.1.
+    Reject,
+    /// Deferred with 451 4.3.0.
+    Defer,
+}
+
+/// A time in which a provider refuses connections.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawDownWindow {
+    /// Its beginning, counted from the start of mailsim.
+    pub from: String,
+    /// Its end, counted from the start of mailsim.
+    pub until: String,
+}
+
+impl Default for RawDownWindow {
+    fn default() -> Self {
+        Self {
+            from: "0s".into(),
+            until: "10s".into(),
+        }
+    }
+}
+
+/// A provider that can be played.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// What it is called.
+    pub name: String,
+    /// Its domains, at least one.
+    pub domains: Vec<Domain>,
+    /// Its mail exchangers.
+    pub mx: Mx,
+    /// Where they listen.
+    pub address: IpAddr,
+    /// How they behave.
+    pub conduct: Conduct,
+    /// When it refuses connections: in order, not overlapping.
+    pub down: Vec<DownWindow>,
+}
+
+/// A provider's mail exchangers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mx {
+    /// Host names, the most preferred first, at least one.
+    Hosts(Vec<Domain>),
+    /// A null MX (RFC 7505).
+    Null,
+}
+
+/// How a provider's exchangers behave in a session.
+#[derive(Debug, Clone)]
+pub struct Conduct {
+    /// Whether STARTTLS is offered.
+    pub tls: Tls,
+    /// What it does with recipients whose name does not say otherwise.
+    pub policy: Policy,
+    /// How long every reply takes.
+    pub latency: Duration,
+    /// How long a first attempt is deferred.
+    pub greylist: Option<Duration>,
+    /// Messages from one client address.
+    pub rate_limit: Option<Rate>,
+    /// Open connections from one client address.
+    pub max_connections: Option<NonZeroU32>,
+    /// The largest message.
+    pub max_message: ByteSize,
+}
+
+/// A time in which connections are refused, counted from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DownWindow {
+    /// Its beginning.
+    pub from: Duration,
+    /// Its end, later than its beginning.
+    pub until: Duration,
+}
+
+impl RawProvider {
+    /// The provider this describes, unless there is a fault in it; faults are noted under `key`.
+    pub(super) fn validate(
+        self,
+        faults: &mut Faults,
+        key: &str,
+        default_address: IpAddr,
+    ) -> Option<Provider> {
+        let field = |name: &str| format!("{key}.{name}");
+        if self.name.is_empty() {
+            faults.add(&field("name"), "must not be empty");
+        }
+        if self.domains.is_empty() {
+            faults.add(&field("domains"), "name at least one domain");
+        }
+        let domains: Vec<Domain> = faults.parse_all(&field("domains"), &self.domains);
+        let hosts: Vec<Domain> = faults.parse_all(&field("mx_hosts"), &self.mx_hosts);
+        let address = address(faults, &field("address"), self.address.as_deref(), default_address);
+        let conduct = self.conduct(faults, key);
+        let down = down(faults, &field("down"), &self.down);
+        let mx = match self.mx {
+            RawMx::Null => Mx::Null,
+            RawMx::Hosts if self.mx_hosts.is_empty() => {
+                Mx::Hosts(vec![format!("mx1.{}", domains.first()?).parse().ok()?])
+            }
+            RawMx::Hosts => Mx::Hosts(hosts),
+        };
+        Some(Provider {
+            name: self.name,
+            domains,
+            mx,
+            address: address?,
+            conduct: conduct?,
+            down,
+        })
+    }
+
+    fn conduct(&self, faults: &mut Faults, key: &str) -> Option<Conduct> {
+        let field = |name: &str| format!("{key}.{name}");
+        let latency = faults.check(&field("latency"), parse_duration(&self.latency));
+        let greylist = self.greylist.as_deref().map(parse_duration).transpose();
+        let greylist = faults.check(&field("greylist"), greylist);
+        let rate_limit = self.rate_limit.as_deref().map(str::parse).transpose();
+        let rate_limit = faults.check(&field("rate_limit"), rate_limit);
+        let max_message = faults.parse(&field("max_message"), &self.max_message);
+        let max_connections = self.max_connections.map(NonZeroU32::new);
+        if max_connections == Some(None) {
+            faults.add(&field("max_connections"), "must be at least 1, or left out");
+        }
+        Some(Conduct {
+            tls: self.tls,
+            policy: self.policy,
+            latency: latency?,
+            greylist: greylist?,
+            rate_limit: rate_limit?,
+            max_connections: max_connections.flatten(),
+            max_message: max_message?,
+        })
+    }
+}
+
+fn address(
+    faults: &mut Faults,
+    key: &str,
+    text: Option<&str>,
+    default: IpAddr,
+) -> Option<IpAddr> {
+    let Some(text) = text else {
+        return Some(default);
+    };
+    let address = text.parse().ok();
+    if address.is_none() {
+        let problem = format_args!("{text:?} is not an IP address such as \"127.0.1.1\"");
+        faults.add(key, problem);
+    }
+    address
+}
+
+fn down(faults: &mut Faults, key: &str, raw: &[RawDownWindow]) -> Vec<DownWindow> {
+    let mut windows: Vec<DownWindow> = Vec::new();
+    for (index, raw) in raw.iter().enumerate() {
+        let field = |name: &str| format!("{key}[{index}].{name}");
+        let from = faults.check(&field("from"), parse_duration(&raw.from));
+        let until = faults.check(&field("until"), parse_duration(&raw.until));
+        let (Some(from), Some(until)) = (from, until) else {
+            continue;
+        };
+        if until <= from {
+            faults.add(&field("until"), "must be later than from");
+        }
+        if windows.last().is_some_and(|last| from < last.until) {
+            faults.add(&field("from"), "must not be earlier than the end of the window before");
+        }
+        windows.push(DownWindow { from, until });
+    }
+    windows
+}

@@ -1,0 +1,222 @@
+//! One client's session with an exchanger: answers each command and writes down each decision.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Address, Reply};
+use sha2::{Digest, Sha256};
+use smtp::server::{
+    Act, Answer, Envelope, Handler, Hello, Message, Recipient, Sender, TlsFacts,
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::behaviour::Behaviour;
+use crate::exchanger::{Exchanger, Judgement, reply};
+use crate::ledger::{Entry, Outcome};
+use crate::visitors::Visit;
+
+/// What the ledger says of a message's content.
+#[derive(Debug, Default, Clone)]
+struct Digested {
+    message_id: Option<String>,
+    size: Option<u64>,
+    sha256: Option<String>,
+}
+
+/// A session with one client.
+pub(crate) struct Session {
+    exchanger: Arc<Exchanger>,
+    client: IpAddr,
+    id: Uuid,
+    tls: Option<String>,
+    /// Counts the connection for as long as the session lasts.
+    visit: Option<Visit>,
+    /// How much longer replies take in this transaction.
+    slowed: Duration,
+}
+
+impl Session {
+    pub(crate) fn new(exchanger: Arc<Exchanger>, client: IpAddr) -> Self {
+        Self {
+            exchanger,
+            client,
+            id: Uuid::now_v7(),
+            tls: None,
+            visit: None,
+            slowed: Duration::ZERO,
+        }
+    }
+
+    fn answer(&self, judgement: Judgement) -> Answer {
+        let act = match judgement {
+            Judgement::Say(reply) => Act::Say(reply),
+            Judgement::SayAndClose(reply) => Act::SayAndClose(reply),
+            Judgement::Close => Act::Close,
+            Judgement::Hang => Act::Hang,
+        };
+        Answer::from(act).after(self.exchanger.provider.conduct.latency + self.slowed)
+    }
+
+    /// Writes down what became of `recipients`. Where that fails, nothing may be acknowledged.
+    fn record<'a>(
+        &self,
+        sender: &Sender,
+        recipients: impl Iterator<Item = &'a Address>,
+        digested: &Digested,
+        said: Option<&Reply>,
+    ) -> std::io::Result<()> {
+        let outcome = match said {
+            None => Outcome::Cut,
+            Some(reply) if reply.is_positive() => Outcome::Accepted,
+            Some(reply) if reply.is_permanent() => Outcome::Rejected,
+            Some(_) => Outcome::Deferred,
+        };
+        let time = self.exchanger.clock.now();
+        let entry = |recipient: &Address| Entry {
+            time,
+            provider: self.exchanger.provider.name.clone(),
+            session: self.id.to_string(),
+            sender: text(sender.address.as_ref()),
+            recipient: recipient.to_string(),
+            message_id: digested.message_id.clone(),
+            size: digested.size,
+            sha256: digested.sha256.clone(),
+            tls: self.tls.clone(),
+            code: said.map(Reply::code),
+            reply: said.map(Reply::to_string).unwrap_or_default(),
+            outcome,
+        };
+        let entries: Vec<Entry> = recipients.map(entry).collect();
+        self.exchanger.ledger.write(&entries)?;
+        let counters = &self.exchanger.counters;
+        counters.count_recipients(outcome, entries.len());
+        Ok(())
+    }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    let digit = |value| char::from_digit(u32::from(value), 16);
+    let digits = octets
+        .iter()
+        .flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]);
+    digits.flatten().collect()
+}
+
+fn text(address: Option<&Address>) -> String {
+    address.map(Address::to_string).unwrap_or_default()
+}
+
+/// What is said instead where a decision could not be written down.
+fn unwritten(error: &std::io::Error) -> Judgement {
+    tracing::error!(%error, "ledger not written");
+    Judgement::Say(reply(451, (4, 3, 0), "cannot write it down"))
+}
+
+fn said(judgement: &Judgement) -> Option<&Reply> {
+    match judgement {
+        Judgement::Say(reply) | Judgement::SayAndClose(reply) => Some(reply),
+        Judgement::Close | Judgement::Hang => None,
+    }
+}
+
+fn addresses(envelope: &Envelope) -> impl Iterator<Item = &Address> {
+    envelope
+        .recipients
+        .iter()
+        .map(|recipient| &recipient.address)
+}
+
+impl Handler for Session {
+    async fn greet(&mut self) -> Answer {
+        self.exchanger.counters.count_connection();
+        self.visit = self.exchanger.enter(self.client);
+        if self.visit.is_none() {
+            self.exchanger.counters.count_turned_away();
+            let refusal = reply(421, (4, 7, 0), "too many connections from your address");
+            return self.answer(Judgement::SayAndClose(refusal));
+        }
+        self.answer(Judgement::Say(Reply::new(220, None, "ESMTP mailsim")))
+    }
+
+    async fn hello(&mut self, hello: &Hello) -> Answer {
+        self.slowed = Duration::ZERO;
+        let greeting = format!("greets {}", hello.name());
+        self.answer(Judgement::Say(Reply::new(250, None, &greeting)))
+    }
+
+    fn secured(&mut self, tls: &TlsFacts) {
+        self.tls = Some(tls.version.clone());
+    }
+
+    async fn mail(&mut self, _sender: &Sender) -> Answer {
+        self.slowed = Duration::ZERO;
+        if !self.exchanger.admits(self.client, Instant::now()) {
+            self.exchanger.counters.count_throttled();
+            let text = "[TSS04] messages temporarily deferred due to unexpected volume";
+            return self.answer(Judgement::SayAndClose(reply(421, (4, 7, 0), text)));
+        }
+        self.answer(Judgement::Say(reply(250, (2, 1, 0), "sender ok")))
+    }
+
+    async fn rcpt(&mut self, sender: &Sender, recipient: &Recipient) -> Answer {
+        let address = &recipient.address;
+        let judgement = self
+            .exchanger
+            .judge_recipient(sender, address, Instant::now());
+        if said(&judgement).is_some_and(Reply::is_positive) {
+            if Behaviour::of(address) == Behaviour::Slow {
+                self.slowed = self.exchanger.slow;
+            }
+            return self.answer(judgement);
+        }
+        let nothing = Digested::default();
+        let written = self.record(
+            sender,
+            std::iter::once(address),
+            &nothing,
+            said(&judgement),
+        );
+        match written {
+            Ok(()) => self.answer(judgement),
+            Err(error) => self.answer(unwritten(&error)),
+        }
+    }
+
+    async fn message(&mut self, message: Message) -> Answer {
+        let digested = Digested {
+            message_id: self.exchanger.message_id(&message),
+            size: Some(message.content.len() as u64),
+            sha256: Some(hexadecimal(&Sha256::digest(&message.content))),
+        };
+        let envelope = &message.envelope;
+        let message_id = digested.message_id.as_deref();
+        let judgement = self
+            .exchanger
+            .judge_message(envelope, message_id, Instant::now());
+        let written = self.record(
+            &envelope.sender,
+            addresses(envelope),
+            &digested,
+            said(&judgement),
+        );
+        match written {
+            Ok(()) => self.answer(judgement),
+            Err(error) => self.answer(unwritten(&error)),
+        }
+    }
+
+    fn refused(&mut self, envelope: &Envelope, reply: &Reply) {
+        let nothing = Digested::default();
+        let written = self.record(
+            &envelope.sender,
+            addresses(envelope),
+            &nothing,
+            Some(reply),
+        );
+        if let Err(error) = written {
+            tracing::error!(%error, "ledger not written");
+        }
+    }
+}

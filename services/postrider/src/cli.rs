@@ -1,0 +1,190 @@
+//! The verbs and their flags.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::{events, send, status};
+use crate::config::{Config, RawConfig, reference};
+use crate::{demo, serve};
+
+/// Exit code for what a user can put right: a wrong flag, field or configuration.
+const EXIT_USAGE: u8 = 2;
+
+/// Self-hosted, high-volume email sending.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postrider",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// Configuration file (TOML). Variables such as POSTRIDER__INGEST__LISTEN override it.
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "POSTRIDER_CONFIG",
+        value_name = "FILE"
+    )]
+    config: Option<PathBuf>,
+
+    /// Check the configuration, report every fault and exit.
+    #[arg(long, global = true)]
+    check_config: bool,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the ingest service: accepts messages over gRPC.
+    Ingest,
+    /// Run a delivery worker: sends messages over SMTP.
+    Delivery,
+    /// Run the simulator: plays mailbox providers on loopback, with their DNS.
+    Mailsim,
+    /// Run every service in one process.
+    All(AllArgs),
+    /// Submit one message.
+    Send(send::SendArgs),
+    /// Show what became of a message or of one recipient's job.
+    Status(status::StatusArgs),
+    /// Show events as they happen.
+    Events(events::EventsArgs),
+    /// Send 5,000 messages through a whole cluster on this machine and reconcile the books.
+    Demo(demo::DemoArgs),
+    /// Print the reference of all configuration keys, as Markdown.
+    ConfigReference,
+}
+
+/// Flags of `all`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AllArgs {
+    /// Start a nats-server and a redis-server of its own, as child processes on loopback.
+    #[arg(long)]
+    pub(crate) embedded: bool,
+
+    /// Where the embedded servers keep their data.
+    #[arg(long, value_name = "DIR", default_value = "postrider-data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Also run the simulator, and send all mail to it: nothing leaves this machine.
+    #[arg(long)]
+    pub(crate) mailsim: bool,
+}
+
+/// Where a client verb finds the API.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The API's address.
+    #[arg(
+        long,
+        env = "POSTRIDER_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    pub server: String,
+
+    /// The API key.
+    #[arg(
+        long,
+        env = "POSTRIDER_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub api_key: String,
+}
+
+/// How a client verb prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs the command line and answers the process's exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to the parser, and go to standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
+        }
+    };
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("error: another TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(anyhow::Error::new(error).context("start the runtime")),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(done) = run_without_config(&cli).await? {
+        return Ok(done);
+    }
+    let loaded =
+        runtime::load_config::<RawConfig>(cli.config.as_deref()).and_then(Config::try_from);
+    let config = match loaded {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("the configuration is not valid:\n{error}");
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    if cli.check_config {
+        println!("the configuration is valid");
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::start_logs(config.log.format, &config.log.filter)?;
+    match cli.verb {
+        Verb::Ingest => serve::ingest(config).await?,
+        Verb::Delivery => serve::delivery(config).await?,
+        Verb::Mailsim => serve::mailsim(config).await?,
+        Verb::All(args) => serve::all(config, args).await?,
+        Verb::Send(_)
+        | Verb::Status(_)
+        | Verb::Events(_)
+        | Verb::Demo(_)
+        | Verb::ConfigReference => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The verbs that speak to a server and have no configuration of their own; `None` for the others.
+async fn run_without_config(cli: &Cli) -> anyhow::Result<Option<ExitCode>> {
+    if cli.check_config {
+        return Ok(None);
+    }
+    Ok(Some(match &cli.verb {
+        Verb::Send(args) => send::run(args).await?,
+        Verb::Status(args) => status::run(args).await?,
+        Verb::Events(args) => events::run(args).await?,
+        Verb::Demo(args) => demo::run(args).await?,
+        Verb::ConfigReference => {
+            print!("{}", reference());
+            ExitCode::SUCCESS
+        }
+        Verb::Ingest | Verb::Delivery | Verb::Mailsim | Verb::All(_) => return Ok(None),
+    }))
+}

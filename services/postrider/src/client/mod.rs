@@ -1,0 +1,12 @@
+//! The verbs that speak to the API: `send`, `status`, `events`.
+
+mod api_client;
+pub mod events;
+mod json;
+pub mod send;
+pub mod status;
+mod text;
+
+pub use api_client::ApiClient;
+pub use json::event_to_json;
+pub use text::{event_kind, event_line};

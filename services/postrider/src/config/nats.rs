@@ -1,0 +1,142 @@
+//! The section `[nats]`.
+
+use std::time::Duration;
+
+use model::{EgressGroup, parse_duration};
+use queue::{Settings, SyncPolicy};
+use runtime::{ConfigError, Faults};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The section as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawNats {
+    /// The servers, as nats://host:port; any one that answers is enough.
+    pub servers: Vec<String>,
+    /// The file with NATS credentials, where the servers ask for them.
+    pub credentials_file: String,
+    /// The servers' monitoring endpoints, as http://host:port. Together they must reach every server; a name with
+    /// several addresses stands for all of them.
+    pub monitors: Vec<String>,
+    /// "require-always": refuse to run unless every server has `sync_interval: always`, so that accepted mail
+    /// survives a power cut. "allow-lazy": do not check; for development only.
+    pub sync: String,
+    /// Copies of every stream: 1 on a single server, 3 in a cluster.
+    pub replicas: usize,
+    /// Streams that the recipients' domains are spread over: 2 to 4 on a single server, 8 in a cluster. The same in
+    /// every process.
+    pub lanes: u32,
+    /// The most that messages ready to be sent may occupy; ingest refuses more.
+    pub ready_bytes: String,
+    /// The most that events may occupy; the oldest go first.
+    pub event_bytes: String,
+    /// How long events are kept.
+    pub event_age: String,
+    /// How long a worker may be silent before its jobs are given to another one.
+    pub ack_wait: String,
+}
+
+impl Default for RawNats {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".into()],
+            credentials_file: String::new(),
+            monitors: vec!["http://127.0.0.1:8222".into()],
+            sync: "require-always".into(),
+            replicas: 1,
+            lanes: 2,
+            ready_bytes: "8GiB".into(),
+            event_bytes: "2GiB".into(),
+            event_age: "3d".into(),
+            ack_wait: "30s".into(),
+        }
+    }
+}
+
+/// The queue's settings, but for what other sections know.
+#[derive(Debug, Clone)]
+pub struct Nats(Settings);
+
+impl Nats {
+    /// Uses one server, wherever the file pointed.
+    pub fn point_at(&mut self, server: &str, monitor: &str) {
+        self.0.servers = vec![server.to_owned()];
+        self.0.monitors = vec![monitor.to_owned()];
+    }
+
+    /// The settings for a process whose messages live at most `max_lifetime`.
+    pub fn settings(&self, max_lifetime: Duration) -> Settings {
+        Settings {
+            body_age: max_lifetime,
+            ..self.0.clone()
+        }
+    }
+}
+
+impl TryFrom<RawNats> for Nats {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawNats) -> Result<Self, ConfigError> {
+        let mut faults = Faults::new("nats");
+        let ready_bytes = faults.parse("ready_bytes", &raw.ready_bytes);
+        let event_bytes = faults.parse("event_bytes", &raw.event_bytes);
+        let event_age = faults.check("event_age", parse_duration(&raw.event_age));
+        let ack_wait = faults.check("ack_wait", parse_duration(&raw.ack_wait));
+        if raw.servers.is_empty() {
+            faults.add(
+                "servers",
+                "is empty; list at least one server as nats://host:port",
+            );
+        }
+        if ack_wait.is_some_and(|wait| wait < Duration::from_secs(3)) {
+            faults.add(
+                "ack_wait",
+                "must be at least 3s, or a busy worker loses its jobs to another",
+            );
+        }
+        if !matches!(raw.replicas, 1 | 3 | 5) {
+            faults.add("replicas", "must be 1, 3 or 5");
+        }
+        if !(1..=64).contains(&raw.lanes) {
+            faults.add("lanes", "must be from 1 to 64");
+        }
+        let sync = match raw.sync.as_str() {
+            "require-always" if raw.monitors.is_empty() => {
+                faults.add(
+                    "monitors",
+                    "is empty, and nats.sync is \"require-always\"; list the endpoints to ask",
+                );
+                None
+            }
+            "require-always" => Some(SyncPolicy::RequireAlways),
+            "allow-lazy" => Some(SyncPolicy::AllowLazy),
+            other => {
+                faults.add(
+                    "sync",
+                    format!("{other:?} is neither \"require-always\" nor \"allow-lazy\""),
+                );
+                None
+            }
+        };
+        let settings = || {
+            Some(Settings {
+                servers: raw.servers,
+                credentials_file: Some(raw.credentials_file)
+                    .filter(|file| !file.is_empty())
+                    .map(Into::into),
+                monitors: raw.monitors,
+                sync: sync?,
+                replicas: raw.replicas,
+                hashed_lanes: raw.lanes,
+                egress_group: EgressGroup::default(),
+                ready_bytes: ready_bytes?,
+                event_bytes: event_bytes?,
+                event_age: event_age?,
+                body_age: Duration::ZERO,
+                ack_wait: ack_wait?,
+            })
+        };
+        faults.finish(settings().map(Self))
+    }
+}

@@ -1,0 +1,223 @@
+//! A whole cluster on loopback: NATS, Redis, the simulator, ingest and any number of workers, each a process.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ingest::config::{RawApiKey, key_sha256};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use super::embedded::random_key;
+use super::{Child, NatsServer, RedisServer};
+use crate::config::RawConfig;
+
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(30);
+
+/// How to lay out a stack.
+pub struct StackOptions {
+    /// The program whose verbs are the services.
+    pub program: PathBuf,
+    /// Where everything is kept.
+    pub dir: PathBuf,
+    /// Who may submit.
+    pub tenants: Vec<String>,
+    /// What the file would say; addresses of servers are filled in.
+    pub config: RawConfig,
+}
+
+/// A running stack.
+pub struct Stack {
+    program: PathBuf,
+    dir: PathBuf,
+    config: RawConfig,
+    keys: Vec<String>,
+    nats: NatsServer,
+    redis: RedisServer,
+    mailsim: Child,
+    services: Vec<Child>,
+}
+
+impl Stack {
+    /// Starts the servers and the simulator. Ingest and workers are started by the caller.
+    pub async fn start(options: StackOptions) -> anyhow::Result<Self> {
+        let StackOptions {
+            program,
+            dir,
+            tenants,
+            mut config,
+        } = options;
+        let nats = NatsServer::start(&dir.join("nats")).await?;
+        let redis = RedisServer::start(&dir.join("redis")).await?;
+        let keys: Vec<String> = tenants.iter().map(|_| random_key()).collect();
+        config.nats.servers = vec![nats.url.clone()];
+        config.nats.monitors = vec![nats.monitor.clone()];
+        config.redis.url = redis.url.clone();
+        config.ingest.listen = free_port()?.to_string();
+        config.ingest.api_keys = tenants
+            .into_iter()
+            .zip(&keys)
+            .map(|(tenant, key)| api_key(tenant, key))
+            .collect();
+        let (dns, mx) = (free_port()?, free_port()?);
+        config.mailsim.dns_listen = dns.to_string();
+        config.mailsim.mx_port = mx.port();
+        config.mailsim.ledger = Some(dir.join("ledger.jsonl"));
+        config.delivery.dns_servers = vec![dns.to_string()];
+        config.delivery.mx_port = mx.port();
+        config.delivery.dialable = vec!["127.0.0.0/8".into()];
+        let file = dir.join("postrider.toml");
+        let text = toml::to_string(&config).context("write the configuration")?;
+        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        let mailsim = spawn(&program, &dir, "mailsim", "mailsim")?;
+        wait_for(dns).await.context("start mailsim")?;
+        Ok(Self {
+            program,
+            dir,
+            config,
+            keys,
+            nats,
+            redis,
+            mailsim,
+            services: Vec::new(),
+        })
+    }
+
+    /// Starts an ingest service and waits until it answers.
+    pub async fn start_ingest(&mut self) -> anyhow::Result<()> {
+        let ingest = spawn(&self.program, &self.dir, "ingest", "ingest")?;
+        self.services.push(ingest);
+        wait_for(self.address()?)
+            .await
+            .with_context(|| format!("start ingest; see {}", self.log("ingest").display()))
+    }
+
+    /// Starts a delivery worker; `name` tells it from others.
+    pub fn start_worker(&mut self, name: &str) -> anyhow::Result<()> {
+        let worker = spawn(&self.program, &self.dir, name, "delivery")?;
+        self.services.push(worker);
+        Ok(())
+    }
+
+    /// Takes a service out of the stack, to be killed or stopped by the caller.
+    pub fn take(&mut self, name: &str) -> anyhow::Result<Child> {
+        let found = self
+            .services
+            .iter()
+            .position(|service| service.name() == name);
+        Ok(self
+            .services
+            .remove(found.with_context(|| format!("no service {name} runs"))?))
+    }
+
+    /// The API's URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.config.ingest.listen)
+    }
+
+    /// The API keys, in the order of the tenants.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// What the simulator writes down.
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.join("ledger.jsonl")
+    }
+
+    /// The log of a service.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+
+    /// The configuration file of the services.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("postrider.toml")
+    }
+
+    /// The nats-server.
+    pub fn nats(&self) -> &NatsServer {
+        &self.nats
+    }
+
+    /// The redis-server.
+    pub fn redis(&self) -> &RedisServer {
+        &self.redis
+    }
+
+    /// The first service that has ended although nobody asked it to.
+    pub fn first_ended(&mut self) -> Option<&str> {
+        self.services
+            .iter_mut()
+            .find_map(|service| service.has_ended().then_some(service.name()))
+    }
+
+    /// Ends everything in order: services, simulator, servers.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let mut unclean = Vec::new();
+        for service in self.services.into_iter().rev().chain([self.mailsim]) {
+            let name = service.name().to_owned();
+            let status = service.stop(STOP).await?;
+            if !status.success() {
+                unclean.push(format!("{name} ended with {status}"));
+            }
+        }
+        self.redis.stop().await;
+        self.nats.stop().await;
+        if unclean.is_empty() {
+            Ok(())
+        } else {
+            bail!("{}", unclean.join(", "))
+        }
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.config
+            .ingest
+            .listen
+            .parse()
+            .context("read ingest.listen")
+    }
+}
+
+fn spawn(program: &Path, dir: &Path, name: &str, verb: &str) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command
+        .arg("--config")
+        .arg(dir.join("postrider.toml"))
+        .arg(verb);
+    Child::start(name, &mut command, &dir.join(format!("{name}.log")))
+}
+
+fn api_key(tenant: String, key: &str) -> RawApiKey {
+    RawApiKey {
+        tenant,
+        key: None,
+        key_sha256: Some(key_sha256(key)),
+    }
+}
+
+/// A port of loopback that is free for TCP and UDP at this moment.
+pub fn free_port() -> anyhow::Result<SocketAddr> {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+        let address = tcp.local_addr().context("read the free port")?;
+        if UdpSocket::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port of loopback is free for both TCP and UDP")
+}
+
+async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + START;
+    while TcpStream::connect(address).await.is_err() {
+        if tokio::time::Instant::now() > deadline {
+            bail!("nothing listens on {address}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
