@@ -68,7 +68,8 @@ pub struct RawLimits {
 pub struct RawProvider {
     /// Its name: one of the built-in ones ("google", "yahoo", "microsoft365", ...) or your own.
     pub name: String,
-    /// Host name suffixes that all its mail exchangers share, such as ".mail.example.net". Not needed for built-in names.
+    /// Host names of its mail exchangers; ".mail.example.net" stands for every host below it. Not needed for built-in
+    /// names.
     #[serde(default)]
     pub mx: Vec<String>,
     /// Its limits.

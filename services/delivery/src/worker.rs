@@ -198,9 +198,9 @@ fn connector(
         end_of_data,
         ..client::Timeouts::default()
     };
-    let named = |(provider, suffixes): &(Provider, Vec<String>)| ProviderRule {
+    let named = |(provider, hosts): &(Provider, Vec<String>)| ProviderRule {
         name: provider.to_string(),
-        suffixes: suffixes.clone(),
+        hosts: hosts.clone(),
     };
     let settings = routing::Settings {
         dns_servers: config.dns_servers.clone(),

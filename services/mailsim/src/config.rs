@@ -111,7 +111,11 @@ fn dns_listen(faults: &mut Faults, text: &str) -> Option<SocketAddr> {
 }
 
 fn providers(faults: &mut Faults, raw: Vec<RawProvider>) -> Vec<Provider> {
-    let raw = if raw.is_empty() { world::built_in() } else { raw };
+    let raw = if raw.is_empty() {
+        world::built_in()
+    } else {
+        raw
+    };
     let mut seen = HashSet::new();
     let mut providers = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
@@ -145,8 +149,17 @@ fn report_repetitions(
         ("address", format!("the address {}", provider.address)),
     ]
     .into_iter()
-    .chain(provider.domains.iter().map(|domain| ("domains", format!("the domain {domain}"))))
-    .chain(hosts.iter().map(|host| ("mx_hosts", format!("the host {host}"))));
+    .chain(
+        provider
+            .domains
+            .iter()
+            .map(|domain| ("domains", format!("the domain {domain}"))),
+    )
+    .chain(
+        hosts
+            .iter()
+            .map(|host| ("mx_hosts", format!("the host {host}"))),
+    );
     for (field, what) in once {
         if seen.contains(&what) {
             faults.add(

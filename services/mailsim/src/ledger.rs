@@ -147,8 +147,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
         let ledger = Ledger::open(Some(&path)).unwrap();
-        ledger.write(&[entry("a@b.example"), entry("c@d.example")]).unwrap();
-        assert_eq!(read(&path).unwrap(), [entry("a@b.example"), entry("c@d.example")]);
+        ledger
+            .write(&[entry("a@b.example"), entry("c@d.example")])
+            .unwrap();
+        assert_eq!(
+            read(&path).unwrap(),
+            [entry("a@b.example"), entry("c@d.example")]
+        );
         std::fs::OpenOptions::new()
             .append(true)
             .open(&path)

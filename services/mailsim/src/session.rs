@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use model::{Address, Reply};
 use sha2::{Digest, Sha256};
-use smtp::server::{
-    Act, Answer, Envelope, Handler, Hello, Message, Recipient, Sender, TlsFacts,
-};
+use smtp::server::{Act, Answer, Envelope, Handler, Hello, Message, Recipient, Sender, TlsFacts};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -172,12 +170,7 @@ impl Handler for Session {
             return self.answer(judgement);
         }
         let nothing = Digested::default();
-        let written = self.record(
-            sender,
-            std::iter::once(address),
-            &nothing,
-            said(&judgement),
-        );
+        let written = self.record(sender, std::iter::once(address), &nothing, said(&judgement));
         match written {
             Ok(()) => self.answer(judgement),
             Err(error) => self.answer(unwritten(&error)),
@@ -209,12 +202,7 @@ impl Handler for Session {
 
     fn refused(&mut self, envelope: &Envelope, reply: &Reply) {
         let nothing = Digested::default();
-        let written = self.record(
-            &envelope.sender,
-            addresses(envelope),
-            &nothing,
-            Some(reply),
-        );
+        let written = self.record(&envelope.sender, addresses(envelope), &nothing, Some(reply));
         if let Err(error) = written {
             tracing::error!(%error, "ledger not written");
         }

@@ -130,10 +130,16 @@ async fn serve_dns(mut server: Server<Zone>, shutdown: Shutdown) -> anyhow::Resu
 
 /// A DNS server on `wanted`, UDP and TCP; on one port for both where any will do.
 async fn bind_dns(zone: Zone, wanted: SocketAddr) -> anyhow::Result<(Server<Zone>, SocketAddr)> {
-    let mut tries = if wanted.port() == 0 { DNS_PORTS_TRIED } else { 1 };
+    let mut tries = if wanted.port() == 0 {
+        DNS_PORTS_TRIED
+    } else {
+        1
+    };
     let (udp, tcp) = loop {
         tries -= 1;
-        let udp = UdpSocket::bind(wanted).await.with_context(|| format!("listen on {wanted}/udp"))?;
+        let udp = UdpSocket::bind(wanted)
+            .await
+            .with_context(|| format!("listen on {wanted}/udp"))?;
         let address = udp.local_addr().context("read the DNS port")?;
         match TcpListener::bind(address).await {
             Ok(tcp) => break (udp, tcp),

@@ -95,7 +95,10 @@ mod tests {
         let now = Instant::now();
         let admitted = |at: Duration| {
             let ask = || visitors.admit(ANN, Rate::per_second(10), now + at);
-            std::iter::repeat_with(ask).take(100).filter(|yes| *yes).count()
+            std::iter::repeat_with(ask)
+                .take(100)
+                .filter(|yes| *yes)
+                .count()
         };
         assert_eq!(admitted(Duration::ZERO), 10);
         assert_eq!(admitted(Duration::from_millis(100)), 1);

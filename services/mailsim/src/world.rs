@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::{Provider, RawDownWindow, RawMx, Policy, RawProvider};
+use crate::config::{Policy, Provider, RawDownWindow, RawMx, RawProvider};
 
 /// The providers of a world that was not configured.
 pub(crate) fn built_in() -> Vec<RawProvider> {
@@ -100,7 +100,13 @@ mod tests {
         assert_eq!(domains.find("gmail.example"), Some(0));
         assert_eq!(domains.find("d17.gmail.example"), Some(0));
         assert_eq!(domains.find("ymail.example"), Some(1));
-        for nobodys in ["example", "notgmail.example", "_mta-sts.gmail.example", ".gmail.example", ""] {
+        for nobodys in [
+            "example",
+            "notgmail.example",
+            "_mta-sts.gmail.example",
+            ".gmail.example",
+            "",
+        ] {
             assert_eq!(domains.find(nobodys), None, "{nobodys}");
         }
     }

@@ -183,7 +183,12 @@ impl RawProvider {
         }
         let domains: Vec<Domain> = faults.parse_all(&field("domains"), &self.domains);
         let hosts: Vec<Domain> = faults.parse_all(&field("mx_hosts"), &self.mx_hosts);
-        let address = address(faults, &field("address"), self.address.as_deref(), default_address);
+        let address = address(
+            faults,
+            &field("address"),
+            self.address.as_deref(),
+            default_address,
+        );
         let conduct = self.conduct(faults, key);
         let down = down(faults, &field("down"), &self.down);
         let mx = match self.mx {
@@ -227,12 +232,7 @@ impl RawProvider {
     }
 }
 
-fn address(
-    faults: &mut Faults,
-    key: &str,
-    text: Option<&str>,
-    default: IpAddr,
-) -> Option<IpAddr> {
+fn address(faults: &mut Faults, key: &str, text: Option<&str>, default: IpAddr) -> Option<IpAddr> {
     let Some(text) = text else {
         return Some(default);
     };
@@ -257,7 +257,10 @@ fn down(faults: &mut Faults, key: &str, raw: &[RawDownWindow]) -> Vec<DownWindow
             faults.add(&field("until"), "must be later than from");
         }
         if windows.last().is_some_and(|last| from < last.until) {
-            faults.add(&field("from"), "must not be earlier than the end of the window before");
+            faults.add(
+                &field("from"),
+                "must not be earlier than the end of the window before",
+            );
         }
         windows.push(DownWindow { from, until });
     }

@@ -58,7 +58,10 @@ async fn world(providers: &str) -> World {
 
 /// A world with one ordinary provider, `a.example`, that has this JSON added to its configuration.
 async fn one(extra: &str) -> World {
-    world(&format!(r#"{{"name": "a", "domains": ["a.example"]{extra}}}"#)).await
+    world(&format!(
+        r#"{{"name": "a", "domains": ["a.example"]{extra}}}"#
+    ))
+    .await
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test waits for what it spawns")]
@@ -130,6 +133,7 @@ impl Client {
         let addressed = self.address(recipient).await;
         assert!(addressed.starts_with("250 "), "{addressed}");
         self.say("DATA").await;
-        self.say(&format!("Message-ID: <{message_id}>\r\n\r\nhello\r\n.")).await
+        self.say(&format!("Message-ID: <{message_id}>\r\n\r\nhello\r\n."))
+            .await
     }
 }

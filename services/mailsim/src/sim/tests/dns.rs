@@ -39,8 +39,16 @@ async fn a_resolver_finds_every_provider_over_udp_and_tcp() {
     for connection in [ConnectionConfig::udp(), ConnectionConfig::tcp()] {
         let resolver = resolver(&world, connection);
         for (name, kind, expected) in [
-            ("gmail.example.", RecordType::MX, "10 mx1.gmail.example., 20 mx2.gmail.example."),
-            ("d42.outlook.example.", RecordType::MX, "10 mx1.outlook.example."),
+            (
+                "gmail.example.",
+                RecordType::MX,
+                "10 mx1.gmail.example., 20 mx2.gmail.example.",
+            ),
+            (
+                "d42.outlook.example.",
+                RecordType::MX,
+                "10 mx1.outlook.example.",
+            ),
             ("NullMX.example.", RecordType::MX, "0 ."),
             ("mx1.outlook.example.", RecordType::A, "127.0.1.3"),
             ("mx1.outlook.example.", RecordType::AAAA, "no records"),
@@ -58,7 +66,13 @@ async fn a_resolver_finds_every_provider_over_udp_and_tcp() {
 async fn broken_and_silent_name_servers_are_played() {
     let world = world("").await;
     let resolver = resolver(&world, ConnectionConfig::udp());
-    assert_eq!(ask(&resolver, "servfail.example.", RecordType::MX).await, "failed");
-    assert_eq!(ask(&resolver, "timeout.example.", RecordType::MX).await, "failed");
+    assert_eq!(
+        ask(&resolver, "servfail.example.", RecordType::MX).await,
+        "failed"
+    );
+    assert_eq!(
+        ask(&resolver, "timeout.example.", RecordType::MX).await,
+        "failed"
+    );
     world.end().await;
 }

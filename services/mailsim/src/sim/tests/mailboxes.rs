@@ -14,15 +14,25 @@ async fn mailboxes_answer_rcpt_by_their_name() {
         ("bounce+17@a.example", "550 5.1.1 no such user"),
         ("full@a.example", "452 4.2.2 mailbox full"),
         ("defer@a.example", "451 4.3.0 temporary system problem"),
-        ("greylist@a.example", "451 4.7.1 greylisted, try again later"),
+        (
+            "greylist@a.example",
+            "451 4.7.1 greylisted, try again later",
+        ),
         ("ann@b.example", "550 5.7.1 relaying denied"),
     ] {
-        assert_eq!(world.greeted().await.address(recipient).await, expected, "{recipient}");
+        assert_eq!(
+            world.greeted().await.address(recipient).await,
+            expected,
+            "{recipient}"
+        );
     }
     let entries = world.end().await;
     let outcomes: Vec<Outcome> = entries.iter().map(|entry| entry.outcome).collect();
     use Outcome::{Deferred, Rejected};
-    assert_eq!(outcomes, [Rejected, Rejected, Deferred, Deferred, Deferred, Rejected]);
+    assert_eq!(
+        outcomes,
+        [Rejected, Rejected, Deferred, Deferred, Deferred, Rejected]
+    );
     assert_eq!(entries[0].reply, "550 5.1.1 no such user");
     assert_eq!(entries[0].code, Some(550));
     assert_eq!((entries[0].size, &entries[0].sha256), (None, &None));
@@ -32,8 +42,12 @@ async fn mailboxes_answer_rcpt_by_their_name() {
 async fn mxdown_closes_the_connection() {
     let world = one("").await;
     let mut client = world.greeted().await;
-    assert_eq!(client.address("mxdown@a.example").await, "421 4.3.2 system going down");
+    assert_eq!(
+        client.address("mxdown@a.example").await,
+        "421 4.3.2 system going down"
+    );
     assert_eq!(client.reply().await, "");
+    drop(client);
     world.end().await;
 }
 
@@ -42,7 +56,11 @@ async fn greylist_accepts_a_retry_after_its_delay() {
     let world = one("").await;
     let mut client = world.greeted().await;
     let start = Instant::now();
-    while client.address("greylist@a.example").await.starts_with("451 4.7.1 ") {
+    while client
+        .address("greylist@a.example")
+        .await
+        .starts_with("451 4.7.1 ")
+    {
         client.say("RSET").await;
     }
     let waited = start.elapsed();
@@ -50,6 +68,7 @@ async fn greylist_accepts_a_retry_after_its_delay() {
     client.say("RSET").await;
     let other = client.address("greylist+other@a.example").await;
     assert!(other.starts_with("451 4.7.1 "), "{other}");
+    drop(client);
     world.end().await;
 }
 
@@ -60,10 +79,18 @@ async fn spam_is_rejected_at_the_end_for_all_recipients() {
     client.address("spam@a.example").await;
     client.say("RCPT TO:<success@a.example>").await;
     client.say("DATA").await;
-    assert_eq!(client.say("hello\r\n.").await, "554 5.7.1 message looks like spam");
+    assert_eq!(
+        client.say("hello\r\n.").await,
+        "554 5.7.1 message looks like spam"
+    );
+    drop(client);
     let entries = world.end().await;
     assert_eq!(entries.len(), 2);
-    assert!(entries.iter().all(|entry| entry.outcome == Outcome::Rejected));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.outcome == Outcome::Rejected)
+    );
     assert_eq!(entries[1].size, Some(7));
 }
 
@@ -76,8 +103,11 @@ async fn slow_takes_its_time_at_every_reply() {
     assert_eq!(reply, "250 2.0.0 message accepted");
     assert!(start.elapsed() >= Duration::from_millis(200));
     let start = Instant::now();
-    client.deliver("success@a.example", "2@sender.example").await;
+    client
+        .deliver("success@a.example", "2@sender.example")
+        .await;
     assert!(start.elapsed() < Duration::from_millis(100));
+    drop(client);
     world.end().await;
 }
 
@@ -85,13 +115,20 @@ async fn slow_takes_its_time_at_every_reply() {
 async fn drop_closes_after_the_dot_once_and_then_accepts() {
     let world = one("").await;
     let mut client = world.greeted().await;
-    assert_eq!(client.deliver("drop@a.example", "1@sender.example").await, "");
+    assert_eq!(
+        client.deliver("drop@a.example", "1@sender.example").await,
+        ""
+    );
     let mut client = world.greeted().await;
     let again = client.deliver("drop@a.example", "1@sender.example").await;
     assert_eq!(again, "250 2.0.0 message accepted");
-    assert_eq!(client.deliver("drop@a.example", "2@sender.example").await, "");
+    assert_eq!(
+        client.deliver("drop@a.example", "2@sender.example").await,
+        ""
+    );
     let counts = world.tally.of("a").unwrap();
     assert_eq!((counts.accepted, counts.cut), (1, 2));
+    drop(client);
     let entries = world.end().await;
     let outcomes: Vec<Outcome> = entries.iter().map(|entry| entry.outcome).collect();
     assert_eq!(outcomes, [Outcome::Cut, Outcome::Accepted, Outcome::Cut]);

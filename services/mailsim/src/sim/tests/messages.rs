@@ -19,6 +19,7 @@ async fn an_accepted_message_is_in_the_ledger_before_the_client_knows() {
     assert_eq!(entry.sha256.as_ref().map(String::len), Some(64));
     assert_eq!((entry.code, entry.outcome), (Some(250), Outcome::Accepted));
     assert_eq!(entry.tls, None);
+    drop(client);
     world.end().await;
 }
 
@@ -42,6 +43,7 @@ async fn another_mail_library_can_send_under_tls() {
         .unwrap();
     let sent = transport.send(message).await.unwrap();
     assert_eq!(sent.code().to_string(), "250");
+    drop(transport);
     let entries = world.end().await;
     assert_eq!(entries[0].tls.as_deref(), Some("TLSv1_3"));
     assert_eq!(entries[0].message_id.as_deref(), Some("7@sender.example"));
@@ -53,6 +55,7 @@ async fn tls_can_be_left_out() {
     let mut client = world.greeted().await;
     client.say("EHLO client.example").await;
     assert_eq!(client.say("STARTTLS").await, "502 5.5.1 TLS is not offered");
+    drop(client);
     world.end().await;
 }
 
@@ -61,9 +64,12 @@ async fn commands_injected_before_the_handshake_are_not_obeyed() {
     let world = one("").await;
     let mut client = world.greeted().await;
     client.say("EHLO client.example").await;
-    client.send("STARTTLS\r\nMAIL FROM:<evil@sender.example>\r\n").await;
+    client
+        .send("STARTTLS\r\nMAIL FROM:<evil@sender.example>\r\n")
+        .await;
     assert_eq!(client.reply().await, "554 5.5.1 improper pipelining");
     assert_eq!(client.reply().await, "");
+    drop(client);
     world.end().await;
 }
 
@@ -79,14 +85,19 @@ async fn no_string_of_line_ends_and_dots_smuggles_a_message() {
         }
     }
     let entries = world.end().await;
-    assert!(entries.iter().all(|entry| !entry.recipient.starts_with("evil")));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| !entry.recipient.starts_with("evil"))
+    );
 }
 
 async fn smuggle(world: &World, middle: &str) {
     let mut client = world.greeted().await;
     client.address("ann@a.example").await;
     client.say("DATA").await;
-    let evil = "RSET\r\nMAIL FROM:<evil@sender.example>\r\nRCPT TO:<evil@a.example>\r\nDATA\r\nevil\r\n.";
+    let evil =
+        "RSET\r\nMAIL FROM:<evil@sender.example>\r\nRCPT TO:<evil@a.example>\r\nDATA\r\nevil\r\n.";
     let before = world.tally.of("a").unwrap().accepted;
     let reply = client.say(&format!("x{middle}y\r\n{evil}")).await;
     let taken = world.tally.of("a").unwrap().accepted - before;
@@ -111,6 +122,10 @@ async fn a_message_over_the_limit_is_refused_and_written_down() {
     let reply = client.say(&format!("{}\r\n.", "x".repeat(1200))).await;
     assert_eq!(reply, "552 5.3.4 message too large");
     assert_eq!(client.say("NOOP").await, "250 2.0.0 ok");
+    drop(client);
     let entries = world.end().await;
-    assert_eq!((entries[0].code, entries[0].outcome), (Some(552), Outcome::Rejected));
+    assert_eq!(
+        (entries[0].code, entries[0].outcome),
+        (Some(552), Outcome::Rejected)
+    );
 }

