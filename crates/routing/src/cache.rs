@@ -89,20 +89,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             return known.value.clone();
         }
         let answer = ask().await;
-        let next = self.replace(entry.take(), answer);
+        let next = self.replace(key, entry.take(), answer);
         let value = next.value.clone();
         *entry = Some(next);
         value
     }
 
     /// The entry that stands after `answer` came in for `known`.
-    fn replace(&self, known: Option<Entry<V>>, answer: Answer<V>) -> Entry<V> {
+    fn replace(&self, key: &str, known: Option<Entry<V>>, answer: Answer<V>) -> Entry<V> {
         let now = self.clock.now();
-        let failed = matches!(&answer.value, Err(error) if !error.is_an_answer());
-        if let (true, Some(known)) = (failed, known)
-            && known.value.is_ok()
-            && now < known.usable_until
+        let usable = |known: &Entry<V>| known.value.is_ok() && now < known.usable_until;
+        if let Err(error) = &answer.value
+            && !error.is_an_answer()
+            && let Some(known) = known.filter(usable)
         {
+            tracing::warn!(name = key, %error, "dns fails, using what it said before");
             return Entry {
                 known_at: now,
                 lifetime: LEAST,
@@ -110,12 +111,12 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             };
         }
         let lifetime = answer.lifetime();
-        let usable = lifetime.saturating_add(self.serve_stale);
+        let until = lifetime.saturating_add(self.serve_stale);
         Entry {
             value: answer.value,
             known_at: now,
             lifetime,
-            usable_until: now.saturating_add(usable).unwrap_or(Timestamp::MAX),
+            usable_until: now.saturating_add(until).unwrap_or(Timestamp::MAX),
         }
     }
 }

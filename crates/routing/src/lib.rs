@@ -24,6 +24,7 @@ mod special;
 
 mod cache;
 mod dns;
+mod host;
 
 pub use dialable::{Dialable, NotDialable};
 pub use error::RouteError;

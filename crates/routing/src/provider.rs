@@ -1,22 +1,24 @@
 //! Names who runs a set of mail exchangers.
 //!
-//! Decides by reviewed suffixes (`providers.toml`), all hosts of a set or none; a set nobody reviewed is named after
+//! Decides by reviewed names (`providers.toml`), all hosts of a set or none; a set nobody reviewed is named after
 //! its hosts. Invariant: a reviewed name has no dot and one made of hosts has one, so that no choice of host names
 //! passes for a reviewed provider.
 
 use model::Provider;
 use serde::Deserialize;
 
+use crate::host::{is_host_name, normal};
+
 const BUILT_IN: &str = include_str!("../providers.toml");
 
-/// A provider and the ends of its mail exchangers' names.
+/// A provider and its mail exchangers' names.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderRule {
     /// The provider's name: lower-case letters, digits and hyphens.
     pub name: String,
-    /// Ends of host names, each beginning with a dot: `.google.com`.
-    pub suffixes: Vec<String>,
+    /// Host names in lower case. One that begins with a dot stands for every host below it: `.google.com`.
+    pub hosts: Vec<String>,
 }
 
 /// Why a provider rule cannot be used.
@@ -28,13 +30,15 @@ pub enum ProviderError {
     /// The name could be mistaken for a host's, or would be changed by [`Provider::new`].
     #[error("{0:?} cannot name a provider; use lower-case letters, digits and hyphens")]
     Name(String),
-    /// A rule has no suffix, or one that does not begin with a dot.
-    #[error("provider {name:?} has the suffix {suffix:?}; write it like \".example.com\"")]
-    Suffix {
+    /// A rule names no host, or something that is none.
+    #[error(
+        "provider {name:?} has the host {host:?}; write \"mx.example.com\" or \".example.com\""
+    )]
+    Host {
         /// The rule's name.
         name: String,
-        /// What stands where a suffix should.
-        suffix: String,
+        /// What stands where a host should.
+        host: String,
     },
 }
 
@@ -69,9 +73,8 @@ impl Providers {
 
 impl ProviderRule {
     fn runs(&self, host: &str) -> bool {
-        self.suffixes
-            .iter()
-            .any(|suffix| host.ends_with(suffix.as_str()))
+        let is = |known: &str| host == known || known.starts_with('.') && host.ends_with(known);
+        self.hosts.iter().any(|known| is(known))
     }
 }
 
@@ -80,19 +83,25 @@ fn check(rule: &ProviderRule) -> Result<(), ProviderError> {
     if rule.name.is_empty() || !rule.name.bytes().all(allowed) {
         return Err(ProviderError::Name(rule.name.clone()));
     }
-    let is_suffix = |suffix: &str| suffix.len() > 1 && suffix.starts_with('.');
-    let wrong = rule
-        .suffixes
-        .iter()
-        .find(|suffix| !is_suffix(suffix))
-        .cloned();
-    match wrong.or_else(|| rule.suffixes.is_empty().then(String::new)) {
+    let wrong = rule.hosts.iter().find(|host| !is_specific(host)).cloned();
+    match wrong.or_else(|| rule.hosts.is_empty().then(String::new)) {
         None => Ok(()),
-        Some(suffix) => Err(ProviderError::Suffix {
+        Some(host) => Err(ProviderError::Host {
             name: rule.name.clone(),
-            suffix,
+            host,
         }),
     }
+}
+
+/// A host's name or the end of some, in the spelling that hosts are compared in, and not one that strangers register
+/// names under.
+fn is_specific(host: &str) -> bool {
+    let name = host.strip_prefix('.').unwrap_or(host);
+    is_host_name(name) && normal(name) == name && !is_public_suffix(name)
+}
+
+fn is_public_suffix(name: &str) -> bool {
+    psl::suffix_str(name).is_some_and(|public| public == name)
 }
 
 /// One host names itself. Several are named by the labels they all end in, unless anybody could register under those;
@@ -106,8 +115,7 @@ fn name_of_set(hosts: &[&str]) -> String {
     let shared = rest
         .iter()
         .fold(first, |shared, host| shared_end(shared, host));
-    let is_public = psl::suffix_str(shared).is_some_and(|public| public == shared);
-    if shared.contains('.') && !is_public {
+    if shared.contains('.') && !is_public_suffix(shared) {
         return shared.to_owned();
     }
     first.to_owned()
@@ -136,18 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_suffix_is_reachable_and_belongs_to_one_provider() {
+    fn every_built_in_rule_is_reachable_and_shares_no_host_with_another() {
         let providers = built_in();
         let mut names = std::collections::BTreeSet::new();
         for rule in &providers.0 {
             assert!(names.insert(&rule.name), "{} has two rules", rule.name);
-            for suffix in &rule.suffixes {
-                let host = format!("mx1{suffix}");
+            for known in &rule.hosts {
+                let host = known.replacen('.', "mx1.", usize::from(known.starts_with('.')));
                 assert_eq!(providers.name(&[&host]).as_str(), rule.name, "{host}");
-                let claims = providers.0.iter().flat_map(|rule| &rule.suffixes);
-                let claims = claims.filter(|other| host.ends_with(other.as_str()));
-                assert_eq!(claims.count(), 1, "{suffix} is claimed twice");
-                assert_eq!(*suffix, suffix.to_ascii_lowercase());
+                let claims = providers.0.iter().filter(|rule| rule.runs(&host));
+                assert_eq!(claims.count(), 1, "{known} is claimed twice");
             }
         }
     }
@@ -174,6 +180,13 @@ mod tests {
         for (hosts, provider) in known {
             assert_eq!(name(hosts), provider, "{hosts:?}");
         }
+    }
+
+    #[test]
+    fn a_machine_rented_from_a_provider_is_not_the_provider() {
+        assert_eq!(name(&["vps-1.vps.ovh.net"]), "vps-1.vps.ovh.net");
+        assert_eq!(name(&["smtp-in.orange.fr"]), "orange");
+        assert_eq!(name(&["mx.abo.orange.fr"]), "mx.abo.orange.fr");
     }
 
     #[test]
@@ -216,7 +229,7 @@ mod tests {
     fn an_extra_rule_comes_before_the_built_in_ones() {
         let extra = ProviderRule {
             name: "ours".into(),
-            suffixes: vec![".l.google.com".into()],
+            hosts: vec![".l.google.com".into()],
         };
         let providers = Providers::with(vec![extra]).unwrap();
         assert_eq!(providers.name(&["aspmx.l.google.com"]).as_str(), "ours");
@@ -225,16 +238,18 @@ mod tests {
 
     #[test]
     fn a_rule_that_could_name_everybody_or_nobody_is_refused() {
-        let rule = |name: &str, suffixes: &[&str]| ProviderRule {
+        let rule = |name: &str, hosts: &[&str]| ProviderRule {
             name: name.into(),
-            suffixes: suffixes.iter().map(|suffix| (*suffix).to_owned()).collect(),
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         };
         for wrong in [
             rule("Google", &[".google.com"]),
             rule("google.com", &[".google.com"]),
             rule("", &[".google.com"]),
             rule("google", &[]),
-            rule("google", &["google.com"]),
+            rule("google", &[".Google.com"]),
+            rule("google", &[".co.uk"]),
+            rule("google", &[".com"]),
             rule("google", &["."]),
         ] {
             assert!(Providers::with(vec![wrong.clone()]).is_err(), "{wrong:?}");

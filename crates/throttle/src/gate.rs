@@ -29,6 +29,8 @@ pub(crate) struct Gate {
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Held by whoever asks Redis for tokens, so that one question serves all.
     pub(crate) asking: tokio::sync::Mutex<()>,
+    /// Told when the limits change, for whoever waits under the old ones.
+    pub(crate) relearned: tokio::sync::Notify,
     state: Mutex<State>,
 }
 
@@ -56,6 +58,7 @@ impl Gate {
             slots_key: format!("{{{cell}}}:slots:{path}"),
             turn: tokio::sync::Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            relearned: tokio::sync::Notify::new(),
             state: Mutex::new(State {
                 lease: Lease::default(),
                 denial: None,
@@ -67,12 +70,24 @@ impl Gate {
         }
     }
 
+    /// Takes note of the path's limits: the latest hold for everybody, also for those who already wait.
+    pub(crate) fn learn(&self, limits: &Limits) {
+        let mut state = self.state();
+        state.asked_at = Instant::now();
+        if state.limits != *limits {
+            state.limits = *limits;
+            self.relearned.notify_one();
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.state().limits
+    }
+
     /// Answers from what is already known; none where somebody must be asked.
     pub(crate) fn answer(&self, limits: &Limits, mode: Mode) -> Option<Result<(), Wait>> {
         let now = Instant::now();
         let mut state = self.state();
-        state.limits = *limits;
-        state.asked_at = now;
         if state.lease.spend(now) {
             return Some(Ok(()));
         }

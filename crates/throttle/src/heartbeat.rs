@@ -87,31 +87,31 @@ impl Heart {
     /// Dials until Redis answers a heartbeat, and puts that connection in use.
     async fn recover(&mut self) -> Result<(), Closed> {
         let mut wait = SHORTEST_WAIT;
-        let line = loop {
-            if let Ok(line) = self.dial().await {
-                break line;
+        loop {
+            if let Ok(line) = self.inner.link.dial().await {
+                self.pause(self.return_delay()).await?;
+                if self.beat(&line).await.is_ok() {
+                    self.inner.link.restore(line);
+                    self.mode.mark_unchanged();
+                    return Ok(());
+                }
             }
             self.pause(wait.mul_f64(rand::random_range(0.5..1.0)))
                 .await?;
             wait = (wait * 2).min(LONGEST_WAIT);
-        };
-        if self.inner.link.was_away() {
-            let jitter = self
+        }
+    }
+
+    /// Nothing at the first start; after an outage a random while, so that not all workers return at once.
+    fn return_delay(&self) -> Duration {
+        match self.inner.link.was_away() {
+            true => self
                 .inner
                 .settings
                 .return_jitter
-                .mul_f64(rand::random_range(0.0..1.0));
-            self.pause(jitter).await?;
+                .mul_f64(rand::random_range(0.0..1.0)),
+            false => Duration::ZERO,
         }
-        self.inner.link.restore(line);
-        self.mode.mark_unchanged();
-        Ok(())
-    }
-
-    async fn dial(&self) -> Result<Line, Away> {
-        let line = self.inner.link.dial().await?;
-        self.beat(&line).await?;
-        Ok(line)
     }
 
     /// Waits. Slots dropped meanwhile are not ours any more, and expire by themselves.

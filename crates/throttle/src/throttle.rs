@@ -171,10 +171,11 @@ impl Throttle {
         let gate = self.inner.gate(path, limits);
         let _turn = gate.turn.lock().await;
         let mut mode = self.watch_mode();
-        while let Err(wait) = self.take(path, limits).await {
-            // A share is slower than the whole: whoever waits for one asks again when Redis is back.
+        while let Err(wait) = self.take(path, &gate.limits()).await {
+            // A share is slower than the whole, and limits change: whoever waits asks again when either does.
             tokio::select! {
                 () = tokio::time::sleep(wait.retry_after) => {}
+                () = gate.relearned.notified() => {}
                 _ = mode.changed() => {}
             }
         }
@@ -283,7 +284,14 @@ impl Inner {
         limits.share(self.workers())
     }
 
+    /// What is known of `path`, whose limits are now `limits`.
     fn gate(&self, path: &Path, limits: &Limits) -> Arc<Gate> {
+        let gate = self.known_gate(path, limits);
+        gate.learn(limits);
+        gate
+    }
+
+    fn known_gate(&self, path: &Path, limits: &Limits) -> Arc<Gate> {
         let mut gates = self.gates();
         if let Some(gate) = gates.get(path) {
             return Arc::clone(gate);

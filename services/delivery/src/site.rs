@@ -35,9 +35,14 @@ impl Sites {
         }
     }
 
-    /// Queues a job for the site of `route`, and opens a connection where one more is worth it.
+    /// Queues a job for the site of `route`, and opens a connection where one more is worth it. At shutdown the job
+    /// goes back to the queue.
     pub(crate) fn push(&self, route: Arc<Route>, held: InHand) {
         let mut by_key = lock(&self.by_key);
+        if self.tasks.shutdown().is_requested() {
+            self.tasks.spawn("give back", held.give_back());
+            return;
+        }
         let site = by_key
             .entry(route.site().clone())
             .or_insert_with(|| Arc::new(self.site(route)));
@@ -47,10 +52,17 @@ impl Sites {
         }
     }
 
-    /// Takes every job that is still waiting, to be given back to the queue.
-    pub(crate) fn take_waiting(&self) -> Vec<InHand> {
-        let by_key = lock(&self.by_key);
-        by_key.values().flat_map(|site| site.take_all()).collect()
+    /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.
+    pub(crate) fn give_back_waiting(&self) {
+        for site in lock(&self.by_key).values() {
+            self.give_back(site);
+        }
+    }
+
+    fn give_back(&self, site: &Site) {
+        for held in site.take_all() {
+            self.tasks.spawn("give back", held.give_back());
+        }
     }
 
     fn site(&self, route: Arc<Route>) -> Site {
@@ -81,9 +93,8 @@ impl Sites {
         let mut by_key = lock(&self.by_key);
         site.lock().sessions -= 1;
         if self.tasks.shutdown().is_requested() {
-            return;
-        }
-        if site.claim_session() {
+            self.give_back(site);
+        } else if site.claim_session() {
             self.open_session(Arc::clone(site));
         } else if site.is_unused() {
             by_key.remove(site.route.site());

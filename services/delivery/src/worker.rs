@@ -82,7 +82,8 @@ impl Delivery {
 
         shutdown.requested().await;
         tracing::info!(in_hand = holds.count(), "delivery draining");
-        give_back(sites).await;
+        sites.give_back_waiting();
+        drop(sites);
         if let Err(busy) = tasks.finish(config.drain_deadline).await {
             tracing::warn!(%busy, "delivery stopped at its deadline");
         }
@@ -166,13 +167,6 @@ async fn pull_all(
         }
     }
     Ok(())
-}
-
-/// Gives back what waits for a connection, for other workers to take at once.
-async fn give_back(sites: Sites) {
-    for held in sites.take_waiting() {
-        held.give_back().await;
-    }
 }
 
 fn connector(

@@ -99,11 +99,11 @@ impl SubmissionService {
             .ready(job.class, job.destination(), job.id, payload)
             .await?;
         let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
-        // The job is safe; its event is recorded in its own time and nobody waits for it here.
-        self.events
-            .record(api::encode_event(&accepted))
-            .await
-            .map(drop)
+        // The job is safe, whatever becomes of its event, which is recorded in its own time.
+        if let Err(error) = self.events.record(api::encode_event(&accepted)).await {
+            tracing::warn!(job = %job.id, %error, "event of an accepted job not recorded");
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mail_parser::{HeaderName, MessageParser};
 use model::{Address, Clock, EnhancedCode, Reply};
-use smtp::server::{Envelope, Extensions, Limits, Message, Sender, Settings};
+use smtp::server::{Act, Envelope, Extensions, Limits, Message, Sender, Settings};
 use tokio::time::Instant;
 
 use crate::behaviour::Behaviour;
@@ -19,19 +19,6 @@ use crate::memory::Memory;
 use crate::tls;
 use crate::visitors::{Visit, Visitors};
 use crate::world::Domains;
-
-/// What an exchanger does about a recipient or a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// Says this.
-    Say(Reply),
-    /// Says this and closes.
-    SayAndClose(Reply),
-    /// Closes without a word.
-    Close,
-    /// Never says anything.
-    Hang,
-}
 
 /// The mail exchangers of one provider.
 pub(crate) struct Exchanger {
@@ -109,7 +96,7 @@ impl Exchanger {
         sender: &Sender,
         recipient: &Address,
         now: Instant,
-    ) -> Judgement {
+    ) -> Act {
         if self.domains.find(recipient.domain().as_str()).is_none() {
             return say(550, (5, 7, 1), "relaying denied");
         }
@@ -123,7 +110,7 @@ impl Exchanger {
             Behaviour::Full => return say(452, (4, 2, 2), "mailbox full"),
             Behaviour::Defer => return say(451, (4, 3, 0), "temporary system problem"),
             Behaviour::MxDown => {
-                return Judgement::SayAndClose(reply(421, (4, 3, 2), "system going down"));
+                return Act::SayAndClose(reply(421, (4, 3, 2), "system going down"));
             }
             Behaviour::Greylist => Some(self.greylist),
             Behaviour::Ordinary
@@ -157,16 +144,16 @@ impl Exchanger {
         envelope: &Envelope,
         message_id: Option<&str>,
         now: Instant,
-    ) -> Judgement {
+    ) -> Act {
         let has = |wanted| {
             let mut recipients = envelope.recipients.iter();
             recipients.any(|recipient| Behaviour::of(&recipient.address) == wanted)
         };
         if has(Behaviour::Hang) {
-            return Judgement::Hang;
+            return Act::Hang;
         }
         if has(Behaviour::Drop) && self.is_to_be_dropped(envelope, message_id, now) {
-            return Judgement::Close;
+            return Act::Close;
         }
         if has(Behaviour::Spam) {
             return say(554, (5, 7, 1), "message looks like spam");
@@ -204,6 +191,6 @@ pub(crate) fn reply(code: u16, enhanced: (u8, u16, u16), text: &str) -> Reply {
     Reply::new(code, Some(EnhancedCode(class, subject, detail)), text)
 }
 
-fn say(code: u16, enhanced: (u8, u16, u16), text: &str) -> Judgement {
-    Judgement::Say(reply(code, enhanced, text))
+fn say(code: u16, enhanced: (u8, u16, u16), text: &str) -> Act {
+    Act::Say(reply(code, enhanced, text))
 }

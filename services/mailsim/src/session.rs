@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::behaviour::Behaviour;
-use crate::exchanger::{Exchanger, Judgement, reply};
+use crate::exchanger::{Exchanger, reply};
 use crate::ledger::{Entry, Outcome};
 use crate::visitors::Visit;
 
@@ -47,13 +47,7 @@ impl Session {
         }
     }
 
-    fn answer(&self, judgement: Judgement) -> Answer {
-        let act = match judgement {
-            Judgement::Say(reply) => Act::Say(reply),
-            Judgement::SayAndClose(reply) => Act::SayAndClose(reply),
-            Judgement::Close => Act::Close,
-            Judgement::Hang => Act::Hang,
-        };
+    fn answer(&self, act: Act) -> Answer {
         Answer::from(act).after(self.exchanger.provider.conduct.latency + self.slowed)
     }
 
@@ -107,16 +101,9 @@ fn text(address: Option<&Address>) -> String {
 }
 
 /// What is said instead where a decision could not be written down.
-fn unwritten(error: &std::io::Error) -> Judgement {
+fn unwritten(error: &std::io::Error) -> Act {
     tracing::error!(%error, "ledger not written");
-    Judgement::Say(reply(451, (4, 3, 0), "cannot write it down"))
-}
-
-fn said(judgement: &Judgement) -> Option<&Reply> {
-    match judgement {
-        Judgement::Say(reply) | Judgement::SayAndClose(reply) => Some(reply),
-        Judgement::Close | Judgement::Hang => None,
-    }
+    Act::Say(reply(451, (4, 3, 0), "cannot write it down"))
 }
 
 fn addresses(envelope: &Envelope) -> impl Iterator<Item = &Address> {
@@ -133,15 +120,15 @@ impl Handler for Session {
         if self.visit.is_none() {
             self.exchanger.counters.count_turned_away();
             let refusal = reply(421, (4, 7, 0), "too many connections from your address");
-            return self.answer(Judgement::SayAndClose(refusal));
+            return self.answer(Act::SayAndClose(refusal));
         }
-        self.answer(Judgement::Say(Reply::new(220, None, "ESMTP mailsim")))
+        self.answer(Act::Say(Reply::new(220, None, "ESMTP mailsim")))
     }
 
     async fn hello(&mut self, hello: &Hello) -> Answer {
         self.slowed = Duration::ZERO;
         let greeting = format!("greets {}", hello.name());
-        self.answer(Judgement::Say(Reply::new(250, None, &greeting)))
+        self.answer(Act::Say(Reply::new(250, None, &greeting)))
     }
 
     fn secured(&mut self, tls: &TlsFacts) {
@@ -153,26 +140,26 @@ impl Handler for Session {
         if !self.exchanger.admits(self.client, Instant::now()) {
             self.exchanger.counters.count_throttled();
             let text = "[TSS04] messages temporarily deferred due to unexpected volume";
-            return self.answer(Judgement::SayAndClose(reply(421, (4, 7, 0), text)));
+            return self.answer(Act::SayAndClose(reply(421, (4, 7, 0), text)));
         }
-        self.answer(Judgement::Say(reply(250, (2, 1, 0), "sender ok")))
+        self.answer(Act::Say(reply(250, (2, 1, 0), "sender ok")))
     }
 
     async fn rcpt(&mut self, sender: &Sender, recipient: &Recipient) -> Answer {
         let address = &recipient.address;
-        let judgement = self
+        let act = self
             .exchanger
             .judge_recipient(sender, address, Instant::now());
-        if said(&judgement).is_some_and(Reply::is_positive) {
+        if act.reply().is_some_and(Reply::is_positive) {
             if Behaviour::of(address) == Behaviour::Slow {
                 self.slowed = self.exchanger.slow;
             }
-            return self.answer(judgement);
+            return self.answer(act);
         }
         let nothing = Digested::default();
-        let written = self.record(sender, std::iter::once(address), &nothing, said(&judgement));
+        let written = self.record(sender, std::iter::once(address), &nothing, act.reply());
         match written {
-            Ok(()) => self.answer(judgement),
+            Ok(()) => self.answer(act),
             Err(error) => self.answer(unwritten(&error)),
         }
     }
@@ -185,17 +172,17 @@ impl Handler for Session {
         };
         let envelope = &message.envelope;
         let message_id = digested.message_id.as_deref();
-        let judgement = self
+        let act = self
             .exchanger
             .judge_message(envelope, message_id, Instant::now());
         let written = self.record(
             &envelope.sender,
             addresses(envelope),
             &digested,
-            said(&judgement),
+            act.reply(),
         );
         match written {
-            Ok(()) => self.answer(judgement),
+            Ok(()) => self.answer(act),
             Err(error) => self.answer(unwritten(&error)),
         }
     }

@@ -11,7 +11,7 @@ use model::Clock;
 use runtime::{Shutdown, Tasks};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::config::{Config, DownWindow, Mx};
+use crate::config::Config;
 use crate::counters::{Counters, Counts};
 use crate::dns::Zone;
 use crate::exchanger::Exchanger;
@@ -68,11 +68,10 @@ impl Mailsim {
             let made = Exchanger::of(provider, &config, Arc::clone(&ledger), Arc::clone(&clock))?;
             found.extend(made.map(Arc::new));
         }
-        let places = config
-            .providers
-            .iter()
-            .filter(|provider| provider.mx != Mx::Null)
-            .map(|provider| (provider.address, provider.down.as_slice() as &[DownWindow]));
+        let places = found.iter().map(|exchanger: &Arc<Exchanger>| {
+            let provider = &exchanger.provider;
+            (provider.address, provider.down.as_slice())
+        });
         let (doors, mx_port) = listener::bind(places, config.mx_port)?;
         let zone = Zone::of(&config.providers, config.dns_ttl).context("build the zone")?;
         let (dns, dns_addr) = bind_dns(zone, config.dns_listen).await?;

@@ -71,8 +71,8 @@ impl Session {
         let outcome = match opening.map_err(SessionError::behind_the_end)? {
             Opening::Accepted => self.read_final_reply(None).await?,
             Opening::Refused(refusal) => {
-                if self.is_reusable() && self.wire.reply(Verb::EndOfData).await.is_err() {
-                    self.state = State::Over;
+                if self.is_reusable() {
+                    self.skip_chunk_reply().await;
                 }
                 Outcome::Refused(refusal)
             }
@@ -82,5 +82,13 @@ impl Session {
             self.state = State::Spoiled;
         }
         Ok(outcome)
+    }
+
+    /// Reads the reply to a chunk that nobody is left to receive.
+    async fn skip_chunk_reply(&mut self) {
+        match self.wire.reply(Verb::EndOfData).await {
+            Ok(reply) if reply.code() != 421 => {}
+            Ok(_) | Err(_) => self.state = State::Over,
+        }
     }
 }

@@ -118,9 +118,6 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        if self.wire.is_broken() {
-            answers.cut_off();
-        }
         Ok(self.conclude(answers).await)
     }
 
@@ -129,7 +126,11 @@ impl Session {
         answers.take(verb, reply.into_reply())
     }
 
-    async fn conclude(&mut self, answers: Answers) -> Opening {
+    /// What the replies add up to, and the state that follows from it.
+    async fn conclude(&mut self, mut answers: Answers) -> Opening {
+        if self.wire.is_broken() {
+            answers.cut_off();
+        }
         let Some((refusal, aftermath)) = answers.conclude() else {
             return Opening::Accepted;
         };

@@ -39,6 +39,9 @@ impl Envelope {
     }
 
     /// Whether the addresses cannot be said without SMTPUTF8 (RFC 6531).
+    ///
+    /// Raw UTF-8 in the header does not count: to ask for SMTPUTF8 would let a later hop bounce what passes as 8-bit
+    /// mail everywhere.
     pub(crate) fn needs_smtputf8(&self) -> bool {
         let sender = self.sender.as_ref().is_some_and(Address::needs_smtputf8);
         sender || self.recipient.needs_smtputf8()

@@ -17,6 +17,16 @@ pub enum Act {
     Hang,
 }
 
+impl Act {
+    /// What is said, if anything.
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Say(reply) | Self::SayAndClose(reply) => Some(reply),
+            Self::Close | Self::Hang => None,
+        }
+    }
+}
+
 /// An act, and how long to wait before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -42,14 +52,6 @@ impl Answer {
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay += delay;
         self
-    }
-
-    /// What will be said, if anything.
-    pub fn reply(&self) -> Option<&Reply> {
-        match &self.act {
-            Act::Say(reply) | Act::SayAndClose(reply) => Some(reply),
-            Act::Close | Act::Hang => None,
-        }
     }
 }
 

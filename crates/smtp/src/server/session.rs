@@ -134,7 +134,7 @@ where
         loop {
             match self.next_command().await? {
                 Ok(command) => {
-                    self.check_group(&command).await?;
+                    self.check_group(&command)?;
                     self.obey(command).await?;
                 }
                 Err(error) if error.loses_sync() => return self.end_with(&error.reply()),
@@ -204,7 +204,7 @@ where
     }
 
     /// Refuses what may not stand behind a command that must end its group (RFC 2920 section 3.1).
-    async fn check_group(&mut self, command: &Command) -> Step {
+    fn check_group(&mut self, command: &Command) -> Step {
         let ends_group = match command {
             Command::Hello(_) | Command::Data | Command::StartTls => true,
             Command::Mail(_)
@@ -271,9 +271,11 @@ where
             }
             Act::Hang => {
                 self.wire.flush().await?;
-                tokio::select! {
-                    outlasted = self.wire.outlast() => outlasted?,
-                    () = self.drain.as_mut(), if !self.draining => {}
+                if !self.draining {
+                    tokio::select! {
+                        outlasted = self.wire.outlast() => outlasted?,
+                        () = self.drain.as_mut() => {}
+                    }
                 }
                 Err(Stop::Abruptly)
             }

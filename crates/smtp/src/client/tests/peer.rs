@@ -67,6 +67,10 @@ impl Server {
         self
     }
 
+    fn has_step(&self, verb: Verb) -> bool {
+        self.steps.get(&verb).is_some_and(|steps| !steps.is_empty())
+    }
+
     /// How many octets the stream takes before somebody reads them.
     pub(super) fn with_buffer(mut self, octets: usize) -> Self {
         self.buffer = octets;
@@ -152,15 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         if class != 3 {
             return Ok(());
         }
-        if let Some(Step::Hang) = self
-            .script
-            .steps
-            .get(&Verb::Content)
-            .and_then(|s| s.front())
-        {
-            std::future::pending::<()>().await;
+        if self.script.has_step(Verb::Content) {
+            self.line().await?;
         }
-        if self.script.steps.contains_key(&Verb::Content) {
+        while self.script.has_step(Verb::Content) {
             self.answer(Verb::Content, "").await?;
         }
         let mut message = Vec::new();

@@ -88,10 +88,11 @@ async fn a_dripping_peer_does_not_extend_its_deadline() {
     assert!(begun.elapsed() < Duration::from_secs(400));
 }
 
-/// Sends a large message to a peer that does `step` once it has said 354 and reads nothing.
+/// Sends a large message to a peer that does `step` once it has said 354, and then nothing more.
 async fn large_message(step: Step) -> (Result<Outcome, SessionError>, Duration) {
     let server = Server::offering(PIPELINING)
         .does(Verb::Content, step)
+        .does(Verb::Content, Step::Hang)
         .with_buffer(4096);
     let (ours, theirs) = duplex(server.buffer);
     let client = async move {

@@ -1,14 +1,12 @@
 //! Every answer DNS can give, and what becomes of the mail (RFC 5321 section 5.1, RFC 7505).
 
-mod support;
-
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::support::{Dns, Fault, TestClock, domain};
 use expect_test::{Expect, expect};
 use hickory_proto::op::ResponseCode;
 use routing::{Route, RouteError, Routing, Settings};
-use support::{Dns, Fault, TestClock, domain};
 
 const ZONE: &str = "
 two             IN MX 20 backup.two
@@ -26,6 +24,7 @@ literal         IN MX 10 192.0.2.4.
 literal         IN A 192.0.2.4
 single          IN MX 10 localhost.
 alias           IN CNAME two
+alias2          IN CNAME bare
 deadend         IN CNAME nowhere
 loop            IN CNAME pool
 pool            IN CNAME loop
@@ -83,18 +82,25 @@ async fn a_domain_is_routed_by_its_mx_or_else_by_its_address() {
         "two.test",
         "mixed.test",
         "alias.test",
+        "alias2.test",
         "bare.test",
         "bare6.test",
         "halfnull.test",
     ];
-    check(&dns.routing(), &names, expect![[r#"
-        two.test      two.test via 10 mx.two.test, 20 backup.two.test
-        mixed.test    mx.mixed.test via 10 mx.mixed.test
-        alias.test    two.test via 10 mx.two.test, 20 backup.two.test
-        bare.test     bare.test via 0 bare.test
-        bare6.test    bare6.test via 0 bare6.test
-        halfnull.test mx.two.test via 10 mx.two.test
-    "#]]).await;
+    check(
+        &dns.routing(),
+        &names,
+        expect![[r#"
+            two.test      two.test via 10 mx.two.test, 20 backup.two.test
+            mixed.test    mx.mixed.test via 10 mx.mixed.test
+            alias.test    two.test via 10 mx.two.test, 20 backup.two.test
+            alias2.test   alias2.test via 0 alias2.test
+            bare.test     bare.test via 0 bare.test
+            bare6.test    bare6.test via 0 bare6.test
+            halfnull.test mx.two.test via 10 mx.two.test
+        "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -144,9 +150,14 @@ async fn silence_is_no_reason_to_give_up() {
         ..dns.settings()
     };
     let routing = Routing::new(settings, TestClock::new()).unwrap();
-    check(&routing, &["silent.test"], expect![[r#"
+    check(
+        &routing,
+        &["silent.test"],
+        expect![[r#"
         silent.test   Soft Dns 450 4.4.3 DNS did not answer for silent.test in time
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -157,10 +168,15 @@ async fn what_is_not_preferred_to_ourselves_is_not_tried() {
         ..dns.settings()
     };
     let routing = Routing::new(settings, TestClock::new()).unwrap();
-    check(&routing, &["ours.test", "onlyours.test"], expect![[r#"
+    check(
+        &routing,
+        &["ours.test", "onlyours.test"],
+        expect![[r#"
         ours.test     mx.two.test via 10 mx.two.test
         onlyours.test Hard Dns 550 5.4.6 mail for onlyours.test would come back to this system
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]

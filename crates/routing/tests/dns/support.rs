@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// Something the server does instead of answering from its zone.
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers with this code.
     Code(ResponseCode),
     /// Does not answer.
@@ -34,7 +34,7 @@ struct State {
 }
 
 /// A running server for the zone `test.`.
-pub struct Dns {
+pub(crate) struct Dns {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     _server: Server<Handler>,
@@ -47,7 +47,7 @@ struct Handler {
 
 impl Dns {
     /// Serves `records`, in the syntax of zone files, below `test.`.
-    pub async fn serving(records: &str) -> Self {
+    pub(crate) async fn serving(records: &str) -> Self {
         let state = Arc::<Mutex<State>>::default();
         let handler = Handler {
             zone: zone(records),
@@ -67,22 +67,22 @@ impl Dns {
     }
 
     /// From now on answers `fault` for `name`, whatever the type; "*" is every name without a fault of its own.
-    pub fn fail(&self, name: &str, fault: Fault) {
+    pub(crate) fn fail(&self, name: &str, fault: Fault) {
         self.state.lock().unwrap().faults.insert(name.into(), fault);
     }
 
     /// Answers from the zone again.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.state.lock().unwrap().faults.clear();
     }
 
     /// Every question since the last call, as "name type".
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
     /// Settings that ask this server.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             dns_servers: vec![self.address],
             ..Settings::default()
@@ -90,7 +90,7 @@ impl Dns {
     }
 
     /// Routing that asks this server.
-    pub fn routing(&self) -> Routing {
+    pub(crate) fn routing(&self) -> Routing {
         Routing::new(self.settings(), TestClock::new()).unwrap()
     }
 }
@@ -148,19 +148,24 @@ impl RequestHandler for Handler {
 }
 
 /// A clock that stands until it is moved.
-pub struct TestClock(Mutex<Timestamp>);
+pub(crate) struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
     /// A clock at the beginning of the epoch.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(Timestamp::UNIX_EPOCH)))
     }
 
     /// Moves the clock on.
-    #[allow(dead_code, reason = "not every test file lets time pass")]
-    pub fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         let mut now = self.0.lock().unwrap();
         *now = now.checked_add(time).unwrap();
+    }
+
+    /// Sets the clock back.
+    pub(crate) fn set_back(&self, time: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.checked_sub(time).unwrap();
     }
 }
 
@@ -170,16 +175,7 @@ impl Clock for TestClock {
     }
 }
 
-impl TestClock {
-    /// Sets the clock back.
-    #[allow(dead_code, reason = "not every test file plays with time")]
-    pub fn set_back(&self, time: Duration) {
-        let mut now = self.0.lock().unwrap();
-        *now = now.checked_sub(time).unwrap();
-    }
-}
-
 /// The domain of that name.
-pub fn domain(name: &str) -> Domain {
+pub(crate) fn domain(name: &str) -> Domain {
     name.parse().unwrap()
 }

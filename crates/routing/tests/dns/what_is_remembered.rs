@@ -1,13 +1,11 @@
 //! For how long an answer holds, and how often it is asked for.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Dns, Fault, TestClock, domain};
 use hickory_proto::op::ResponseCode;
 use model::{Domain, Permanence};
 use routing::{RouteError, Routing};
-use support::{Dns, Fault, TestClock, domain};
 
 const ZONE: &str = "
 hour    3600 IN MX 10 mx.hour

@@ -1,0 +1,9 @@
+//! The history against a real Redis: alive, stopped, killed and wiped.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod away;
+mod entries;
+mod markers;
+mod server;
+mod timelines;

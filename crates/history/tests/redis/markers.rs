@@ -1,0 +1,36 @@
+//! Markers of jobs that have ended.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::JobId;
+
+use crate::entries::history;
+use crate::server::RedisServer;
+
+#[tokio::test]
+async fn a_marker_gives_back_the_event_that_ended_the_job() {
+    let server = RedisServer::start();
+    let history = history(&server);
+    let (ended, other) = (JobId::fresh(), JobId::fresh());
+    history
+        .mark_done(ended, b"\0delivered\r\n", history.marker_ttl())
+        .await
+        .unwrap();
+    let event = history.done(ended).await.unwrap();
+    assert_eq!(event, Some(Bytes::from_static(b"\0delivered\r\n")));
+    assert_eq!(history.done(other).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_marker_lives_as_long_as_it_was_told_to() {
+    let server = RedisServer::start();
+    let history = history(&server);
+    let job = JobId::fresh();
+    history
+        .mark_done(job, b"bounced", Duration::from_secs(60))
+        .await
+        .unwrap();
+    let left: u64 = server.run(&format!("PTTL {{test}}:done:{job}")).await;
+    assert!((50_000..=60_000).contains(&left), "{left} ms");
+}
