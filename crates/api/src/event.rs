@@ -49,6 +49,7 @@ pub fn kind_from_wire(number: i32) -> Option<EventKind> {
         v1::EventKind::Bounced => Some(EventKind::Bounced),
         v1::EventKind::Expired => Some(EventKind::Expired),
         v1::EventKind::Quarantined => Some(EventKind::Quarantined),
+        v1::EventKind::Cancelled => Some(EventKind::Cancelled),
     }
 }
 
@@ -60,6 +61,7 @@ fn kind_to_wire(kind: EventKind) -> v1::EventKind {
         EventKind::Bounced => v1::EventKind::Bounced,
         EventKind::Expired => v1::EventKind::Expired,
         EventKind::Quarantined => v1::EventKind::Quarantined,
+        EventKind::Cancelled => v1::EventKind::Cancelled,
     }
 }
 

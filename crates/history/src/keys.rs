@@ -25,6 +25,11 @@ impl Keys {
         format!("{}:job:{tenant}:{job}", self.prefix)
     }
 
+    /// A string: the request an idempotency key was used for.
+    pub(crate) fn idempotency(&self, tenant: &Tenant, key: &str) -> String {
+        format!("{}:idem:{tenant}:{key}", self.prefix)
+    }
+
     /// A sorted set: the jobs of the message by when they were accepted.
     pub(crate) fn message(&self, tenant: &Tenant, message: MessageId) -> String {
         format!("{}:msg:{tenant}:{message}", self.prefix)

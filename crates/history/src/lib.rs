@@ -1,6 +1,6 @@
 //! Remembers what recently became of jobs: markers of finished ones, and timelines to answer questions from.
 //!
-//! Owns the keys `{cell}:done:*`, `{cell}:job:*` and `{cell}:msg:*` in Redis. Never decodes an event: the services
+//! Owns the keys `{cell}:done:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
 //! hand in bytes and get the same bytes back. Never the only copy of anything: a marker lost costs at most a
 //! duplicate, a timeline lost an answer (DESIGN principle 2).
 //!
@@ -11,6 +11,7 @@
 //! - every key expires, and neither a job nor a message grows without bound.
 
 mod error;
+mod idempotency;
 mod keys;
 mod link;
 mod marker;
@@ -18,6 +19,7 @@ mod settings;
 mod timeline;
 
 pub use error::HistoryError;
+pub use idempotency::Claim;
 pub use settings::Settings;
 pub use timeline::{Timeline, TimelineEntry};
 

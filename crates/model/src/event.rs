@@ -21,6 +21,8 @@ pub enum EventKind {
     Expired,
     /// It was set aside.
     Quarantined,
+    /// Its sender cancelled it.
+    Cancelled,
 }
 
 impl EventKind {
@@ -28,7 +30,9 @@ impl EventKind {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Accepted | Self::Deferred => false,
-            Self::Delivered | Self::Bounced | Self::Expired | Self::Quarantined => true,
+            Self::Delivered | Self::Bounced | Self::Expired | Self::Quarantined | Self::Cancelled => {
+                true
+            }
         }
     }
 
@@ -41,6 +45,7 @@ impl EventKind {
             Self::Bounced => "bounced",
             Self::Expired => "expired",
             Self::Quarantined => "quarantined",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Not the text of an id.
@@ -20,6 +21,20 @@ macro_rules! id {
             /// A fresh id: UUIDv7 (RFC 9562), so ids sort by the time they were made.
             pub fn fresh() -> Self {
                 Self(Uuid::now_v7())
+            }
+
+            /// The id that belongs to `parts`, the same on every call: UUIDv8 (RFC 9562) over their SHA-256.
+            pub fn derived(parts: &[&[u8]]) -> Self {
+                let mut hash = Sha256::new();
+                for part in parts {
+                    // With its length in front, no part can pass for the end of another.
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+                let digest: [u8; 32] = hash.finalize().into();
+                let mut bytes = [0; 16];
+                bytes.copy_from_slice(&digest[..16]);
+                Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
             }
 
             /// The id these 16 bytes stand for, on the wire and in the queue.
@@ -67,6 +82,14 @@ mod tests {
         let id = JobId::fresh();
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(JobId::from_bytes(*id.as_bytes()), id);
+    }
+
+    #[test]
+    fn a_derived_id_depends_on_every_part_and_where_it_ends() {
+        let id = JobId::derived(&[b"acme", b"key"]);
+        assert_eq!(id, JobId::derived(&[b"acme", b"key"]));
+        assert_ne!(id, JobId::derived(&[b"acmek", b"ey"]));
+        assert_eq!(id.to_string().as_bytes()[14], b'8', "UUID version");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use model::Domain;
 use tokio::sync::watch;
 
 use crate::{
-    Blobs, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap, Publisher, Puller, QueueError,
-    Settings, SetupError, Stage,
+    Blobs, Canceller, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap, Publisher, Puller,
+    QueueError, Settings, SetupError, Stage, Tombstones,
 };
 
 /// Publishes in flight at once, over the whole connection; beyond it publishers wait.
@@ -144,6 +144,16 @@ impl Queue {
     /// The store of large bodies.
     pub async fn blobs(&self) -> Result<Blobs, QueueError> {
         Blobs::open(&self.jetstream).await
+    }
+
+    /// Asks for jobs to be cancelled.
+    pub async fn canceller(&self) -> Result<Canceller, QueueError> {
+        Canceller::open(&self.jetstream, self.publisher()).await
+    }
+
+    /// Every cancelled job, and the task that keeps the list current.
+    pub fn tombstones(&self) -> (Tombstones, impl Future<Output = ()> + Send + use<>) {
+        Tombstones::follow(self.jetstream.clone())
     }
 
     /// Sends what is buffered and closes the connection.

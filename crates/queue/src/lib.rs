@@ -16,6 +16,7 @@ mod publish;
 mod pull;
 mod settings;
 mod streams;
+mod tombstones;
 
 pub use blobs::Blobs;
 pub use connect::Queue;
@@ -26,3 +27,4 @@ pub use lane::{Lane, LaneMap, Stage};
 pub use publish::Publisher;
 pub use pull::{Pulled, Puller};
 pub use settings::{Settings, SyncPolicy};
+pub use tombstones::{Canceller, Tombstones};

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{self, object_store};
+use async_nats::jetstream::{self, kv, object_store};
 use model::Class;
 
 use crate::{Lane, LaneMap, Settings, SetupError, Stage};
@@ -14,6 +14,8 @@ pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const EVENT_SUBJECT: &str = "ev.0";
 /// The bucket of large bodies.
 pub(crate) const BODIES: &str = "bodies";
+/// The bucket of cancelled jobs.
+pub(crate) const CANCELLED: &str = "cancelled";
 /// The durable consumer of every lane stream.
 pub(crate) const WORKERS: &str = "workers";
 
@@ -43,6 +45,7 @@ pub(crate) async fn set_up(
         }
     }
     make_stream(jetstream, event_stream(settings)).await?;
+    make_tombstones(jetstream, settings).await?;
     make_bodies(jetstream, settings).await
 }
 
@@ -127,6 +130,25 @@ async fn make_stream(jetstream: &jetstream::Context, config: Config) -> Result<(
     let made = jetstream.create_or_update_stream(config).await;
     made.map(drop).map_err(|error| SetupError::Asset {
         what,
+        problem: error.to_string(),
+    })
+}
+
+async fn make_tombstones(
+    jetstream: &jetstream::Context,
+    settings: &Settings,
+) -> Result<(), SetupError> {
+    let config = kv::Config {
+        bucket: CANCELLED.to_owned(),
+        history: 1,
+        max_age: settings.body_age + BODY_GRACE,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        ..kv::Config::default()
+    };
+    let made = jetstream.create_or_update_key_value(config).await;
+    made.map(drop).map_err(|error| SetupError::Asset {
+        what: format!("bucket {CANCELLED}"),
         problem: error.to_string(),
     })
 }

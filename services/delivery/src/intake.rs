@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use history::History;
 use model::{Body, Clock, Job, Provider, Verdict};
-use queue::{Publisher, Pulled, QueueError, Stage};
+use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{RouteError, Routing};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,6 +24,7 @@ pub(crate) struct Intake {
     pub(crate) settler: Arc<Settler>,
     pub(crate) judge: Arc<Judge>,
     pub(crate) sites: Sites,
+    pub(crate) tombstones: Tombstones,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -94,6 +95,7 @@ impl Intake {
         Some(held)
     }
 
+    /// Whether an earlier run of this job deferred or parked it before it died.
     async fn has_later_schedule(&self, job: &Job) -> bool {
         match self
             .publisher
@@ -101,7 +103,7 @@ impl Intake {
             .await
         {
             Ok(Some(payload)) => {
-                api::decode_job(payload).is_ok_and(|scheduled| scheduled.attempt > job.attempt)
+                api::decode_job(payload).is_ok_and(|scheduled| scheduled.attempt >= job.attempt)
             }
             Ok(None) => false,
             Err(error) => {
@@ -111,9 +113,14 @@ impl Intake {
         }
     }
 
-    /// Ends a job whose time is over or whose content is not what was accepted.
+    /// Ends a job that was cancelled, whose time is over or whose content is not what was accepted.
     async fn screen(&self, held: InHand) -> Option<InHand> {
         let now = self.clock.now();
+        if self.tombstones.contains(held.job.id) {
+            let cancelled = Judge::cancelled(&held.job, now);
+            self.settler.settle(held, cancelled).await;
+            return None;
+        }
         if now >= held.job.expires_at {
             let expired = Judge::expired(&held.job, now);
             self.settler.settle(held, expired).await;

@@ -149,6 +149,15 @@ impl Judge {
         }
     }
 
+    /// The end of a job that its sender cancelled.
+    pub(crate) fn cancelled(job: &Job, now: Timestamp) -> Judgement {
+        let event = Event::of(job, EventKind::Cancelled, job.attempt, now);
+        Judgement {
+            event,
+            next_attempt_at: None,
+        }
+    }
+
     /// The end of a job that cannot be trusted to be what was accepted.
     pub(crate) fn quarantined(job: &Job, detail: String, now: Timestamp) -> Judgement {
         let event = Event {

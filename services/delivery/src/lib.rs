@@ -7,12 +7,15 @@
 //! Invariants: a job is settled only after its outcome, or its next schedule, is stored; no final dot is sent without
 //! a proven hold; every job that was pulled is settled, given back, or left to the broker's redelivery.
 
+mod attempt;
 mod backoff;
 pub mod config;
 mod connect;
+mod fair_queue;
 mod intake;
 mod judge;
 mod lane;
+mod parking;
 mod session;
 mod settle;
 mod site;

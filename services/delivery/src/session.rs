@@ -1,34 +1,28 @@
 //! One connection's life: admitted, connected, one job after the other, closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use classify::Stage;
-use model::{Body, BounceClass, Clock, Job, Source};
-use queue::Blobs;
+use model::{Clock, Source};
+use queue::{Blobs, Tombstones};
 use runtime::{Shutdown, Tasks};
-use smtp::client::{self, Content, Envelope, SessionError, Transaction, Verb};
 use throttle::{Reason, SlotGuard, Throttle};
 
+use crate::attempt::{Ended, IsFirst, attempt};
 use crate::connect::{Connection, Connector, NotConnected};
-use crate::judge::{Judge, Outcome};
+use crate::judge::{Judge, Judgement, Outcome};
 use crate::settle::{InHand, Settler};
 use crate::site::Site;
 
 /// The longest a session sleeps before it asks again whether it is still wanted.
 const NAP: Duration = Duration::from_secs(1);
-/// When a job whose body could not be read is tried again.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
-/// How long a transaction may go on at shutdown, as long as its final dot is not sent.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What every session of this worker works with.
 pub(crate) struct Sender {
     pub(crate) connector: Connector,
     pub(crate) throttle: Throttle,
     pub(crate) blobs: Blobs,
+    pub(crate) tombstones: Tombstones,
     pub(crate) judge: Arc<Judge>,
     pub(crate) settler: Arc<Settler>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -42,19 +36,12 @@ impl Sender {
         &self.connector.source
     }
 
-    fn shutdown(&self) -> &Shutdown {
+    pub(crate) fn shutdown(&self) -> &Shutdown {
         self.tasks.shutdown()
     }
 
     /// Settles in the background: the connection goes on with the next job.
-    fn settle(&self, held: InHand, outcome: Outcome, site: &Site, hop: Option<model::Hop>) {
-        let judgement = self.judge.judge(
-            &held.job,
-            &site.path.provider,
-            outcome,
-            hop,
-            self.clock.now(),
-        );
+    fn settle(&self, held: InHand, judgement: Judgement) {
         let settler = Arc::clone(&self.settler);
         self.tasks.spawn(
             "settle",
@@ -102,9 +89,10 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
     let mut sent = 0;
     while let Some(held) = next(sender, site).await {
         slot.token(&limits).await;
-        let is_first = sent == 0;
+        let is_first = if sent == 0 { IsFirst::Yes } else { IsFirst::No };
         sent += 1;
-        attempt(sender, site, &mut connection, held, is_first).await;
+        let ended = attempt(sender, site, &mut connection, &held, is_first).await;
+        conclude(sender, site, held, ended).await;
         let used_up = sent >= site.limits.messages_per_connection || !slot.is_fresh();
         if used_up || !connection.session.is_reusable() {
             break;
@@ -121,100 +109,15 @@ async fn next(sender: &Sender, site: &Site) -> Option<InHand> {
     }
 }
 
-/// One attempt to send one job.
-async fn attempt(
-    sender: &Sender,
-    site: &Site,
-    connection: &mut Connection,
-    held: InHand,
-    is_first: bool,
-) {
-    let body = match body(sender, &held.job).await {
-        Ok(body) => body,
-        Err(detail) => {
-            tracing::error!(job = %held.job.id, detail, "body not available, job goes back to the queue");
-            return held.postpone(BODY_PAUSE).await;
-        }
-    };
-    let hop = Some(connection.hop.clone());
-    match transact(sender, connection, &held, &body).await {
-        Ok(client::Outcome::Delivered(reply)) => {
-            sender.settle(held, Outcome::Delivered { reply }, site, hop)
-        }
-        Ok(client::Outcome::Refused(refusal)) => {
-            let outcome = Outcome::Refused {
-                stage: stage(refusal.verb),
-                reply: refusal.reply,
-            };
-            sender.settle(held, outcome, site, hop);
-        }
-        Err(SessionError::Fenced) => held.give_back().await,
-        // Nothing was sent: the next connection takes it. A fresh connection that fails so is an attempt.
-        Err(SessionError::Stale { .. } | SessionError::Unusable) if !is_first => {
-            site.put_back(held)
-        }
-        Err(error) => sender.settle(held, session_outcome(&error), site, hop),
+/// Does with a job what its attempt calls for.
+async fn conclude(sender: &Sender, site: &Site, held: InHand, ended: Ended) {
+    match ended {
+        Ended::Settle(judgement) => sender.settle(held, *judgement),
+        Ended::PutBack => site.put_back(held),
+        Ended::GiveBack => held.give_back().await,
+        Ended::Postpone(delay) => held.postpone(delay).await,
+        Ended::Leave => tracing::warn!(job = %held.job.id, "hold not proven, job left to others"),
     }
-}
-
-/// Sends the job, unless shutdown comes before its final dot.
-async fn transact(
-    sender: &Sender,
-    connection: &mut Connection,
-    held: &InHand,
-    body: &Bytes,
-) -> Result<client::Outcome, SessionError> {
-    let chunks = [&held.job.recipient_header[..], &body[..]];
-    let content = Content::new(&chunks).map_err(|_| SessionError::Unusable)?;
-    let envelope = Envelope {
-        dsn: held.job.dsn.clone(),
-        require_tls: held.job.require_tls,
-        ..Envelope::new(
-            held.job.sender.clone(),
-            held.job.recipient.clone(),
-            content.facts(),
-        )
-    };
-    let past_dot = AtomicBool::new(false);
-    let fence = || {
-        let passes = held.hold.is_proven();
-        past_dot.store(passes, Ordering::Relaxed);
-        passes
-    };
-    let transaction = Transaction {
-        envelope: &envelope,
-        content: &content,
-    };
-    let sending = connection.session.send(&transaction, None, &fence);
-    let drained = async {
-        sender.shutdown().requested().await;
-        tokio::time::sleep(DRAIN_GRACE).await;
-        if past_dot.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        outcome = sending => outcome,
-        () = drained => Err(SessionError::Fenced),
-    }
-}
-
-/// The message's body, wherever it is kept. An error says why the message cannot be trusted or had.
-async fn body(sender: &Sender, job: &Job) -> Result<Bytes, String> {
-    let name = match &job.body {
-        Body::Inline(body) => return Ok(body.clone()),
-        Body::Blob(name) => name,
-    };
-    let body = sender
-        .blobs
-        .get(name)
-        .await
-        .map_err(|error| format!("read body {name}: {error}"))?;
-    if Job::checksum_of(&job.recipient_header, &body) != job.checksum {
-        return Err(format!("body {name} does not match its checksum"));
-    }
-    Ok(body)
 }
 
 /// No connection: with others open their jobs are safe there; otherwise everything that waits is tried later.
@@ -231,39 +134,15 @@ fn give_up(sender: &Sender, site: &Site, failure: &NotConnected) {
             reply,
             hop,
         } = failure.clone();
-        sender.settle(
-            held,
-            Outcome::NotConnected {
-                class,
-                reply,
-                detail,
-            },
-            site,
-            hop,
-        );
-    }
-}
-
-fn session_outcome(error: &SessionError) -> Outcome {
-    let class = match error {
-        SessionError::Timeout { .. } => BounceClass::Timeout,
-        SessionError::Tls(_) => BounceClass::Tls,
-        SessionError::Protocol { .. } | SessionError::Unusable => BounceClass::Protocol,
-        SessionError::Closed { .. } | SessionError::Io { .. } => BounceClass::Connect,
-        SessionError::Refused { .. } | SessionError::Stale { .. } => BounceClass::RemoteSystem,
-        SessionError::Fenced => BounceClass::Undetermined,
-    };
-    Outcome::soft(class, error)
-}
-
-fn stage(verb: Verb) -> Stage {
-    match verb {
-        Verb::Greeting => Stage::Greeting,
-        Verb::Ehlo | Verb::Helo => Stage::Hello,
-        Verb::StartTls | Verb::Handshake => Stage::StartTls,
-        Verb::Mail | Verb::Rset | Verb::Quit => Stage::MailFrom,
-        Verb::Rcpt => Stage::RcptTo,
-        Verb::Data => Stage::Data,
-        Verb::Content | Verb::EndOfData => Stage::EndOfData,
+        let outcome = Outcome::NotConnected {
+            class,
+            reply,
+            detail,
+        };
+        let now = sender.clock.now();
+        let judgement = sender
+            .judge
+            .judge(&held.job, &site.path.provider, outcome, hop, now);
+        sender.settle(held, judgement);
     }
 }

@@ -104,17 +104,37 @@ impl Settler {
     async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        let payload: bytes::Bytes = api::encode_job(&job).into();
+        self.schedule(&job, at).await;
+        self.record(api::encode_event(&event)).await?;
+        hold.settle().await
+    }
+
+    /// Puts the job back into the queue for `delay`. It was not attempted.
+    pub(crate) async fn park(&self, held: InHand, delay: Duration) {
+        let InHand { job, hold, .. } = held;
+        let at = self
+            .clock
+            .now()
+            .checked_add(delay)
+            .unwrap_or(Timestamp::MAX);
+        self.schedule(&job, at).await;
+        if let Err(error) = hold.settle().await {
+            tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
+        }
+    }
+
+    /// Stores the job's next schedule, however long that takes: until then the job is held.
+    async fn schedule(&self, job: &Job, at: Timestamp) {
+        let payload: bytes::Bytes = api::encode_job(job).into();
+        let to = job.destination();
         while let Err(error) = self
             .publisher
-            .schedule(job.class, job.destination(), job.id, at, payload.clone())
+            .schedule(job.class, to, job.id, at, payload.clone())
             .await
         {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(PAUSE).await;
         }
-        self.record(api::encode_event(&event)).await?;
-        hold.settle().await
     }
 
     async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {

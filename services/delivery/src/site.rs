@@ -3,7 +3,7 @@
 //! Domains with the same MX host set share a site, and so its connections; the provider's limits hold over all of its
 //! sites. A site exists while it has jobs or connections.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,11 @@ use model::Path;
 use routing::Route;
 use runtime::Tasks;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::config::{LimitTable, Limits};
+use crate::fair_queue::FairQueue;
+use crate::parking::{Parking, spread};
 use crate::session::{self, Sender};
 use crate::settle::InHand;
 
@@ -49,6 +52,23 @@ impl Sites {
         site.push_back(held);
         if site.claim_session() {
             self.open_session(Arc::clone(site));
+        }
+    }
+
+    /// Parks what waits at sites that do not keep up, above `keep` jobs for each.
+    pub(crate) fn park_slow(&self, keep: usize) {
+        for site in lock(&self.by_key).values() {
+            let Some((base, slow)) = site.shed(keep) else {
+                continue;
+            };
+            tracing::info!(provider = %site.path.provider, jobs = slow.len(), ?base, "site is slow, jobs parked");
+            for held in slow {
+                let settler = Arc::clone(&self.sender.settler);
+                self.tasks.spawn(
+                    "park",
+                    async move { settler.park(held, spread(base)).await },
+                );
+            }
         }
     }
 
@@ -113,7 +133,8 @@ pub(crate) struct Site {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<InHand>,
+    waiting: FairQueue<InHand>,
+    parking: Parking,
     sessions: u32,
     /// Connections that could not be made since the last that could.
     failures: u32,
@@ -125,13 +146,13 @@ impl Site {
     }
 
     fn push_back(&self, held: InHand) {
-        self.lock().waiting.push_back(held);
+        self.lock().waiting.push(held, Instant::now());
         self.arrived.notify_one();
     }
 
     /// Puts a job back to the front: it was taken and nothing was sent.
     pub(crate) fn put_back(&self, held: InHand) {
-        self.lock().waiting.push_front(held);
+        self.lock().waiting.push_front(held, Instant::now());
         self.arrived.notify_one();
     }
 
@@ -140,7 +161,7 @@ impl Site {
         let arrival = async {
             loop {
                 let arrived = self.arrived.notified();
-                if let Some(held) = self.lock().waiting.pop_front() {
+                if let Some(held) = self.lock().waiting.pop() {
                     return held;
                 }
                 arrived.await;
@@ -151,12 +172,21 @@ impl Site {
 
     /// Whether a job is waiting.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.lock().waiting.is_empty()
+        self.lock().waiting.len() > 0
     }
 
     /// Every waiting job.
     pub(crate) fn take_all(&self) -> Vec<InHand> {
-        self.lock().waiting.drain(..).collect()
+        self.lock().waiting.shed(0)
+    }
+
+    /// What waits above `keep` jobs, and around how long it is to be parked, if this site does not keep up.
+    fn shed(&self, keep: usize) -> Option<(Duration, Vec<InHand>)> {
+        let mut state = self.lock();
+        let oldest = state.waiting.oldest();
+        let base = state.parking.needed(oldest, Instant::now())?;
+        let slow = state.waiting.shed(keep);
+        (!slow.is_empty()).then_some((base, slow))
     }
 
     /// Whether another session than the caller's serves this site.
@@ -190,7 +220,7 @@ impl Site {
 
     fn is_unused(&self) -> bool {
         let state = self.lock();
-        state.waiting.is_empty() && state.sessions == 0
+        state.waiting.len() == 0 && state.sessions == 0
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use classify::Classifier;
 use history::History;
 use model::{Class, Clock, Provider};
-use queue::{EventRecorder, Holds, Queue, Stage};
+use queue::{EventRecorder, Holds, Queue, Stage, Tombstones};
 use routing::{Dialable, ProviderRule, Routing};
 use runtime::{Shutdown, Tasks};
 use smtp::client::{self, HostName, Options, TlsSettings};
@@ -34,6 +34,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
 }
 
+/// A slow site keeps one part in so many of the window.
+const SITE_SHARE: usize = 40;
 /// How long events that are already decided may take to be recorded at the very end.
 const LAST_EVENTS: Duration = Duration::from_secs(10);
 
@@ -71,8 +73,15 @@ impl Delivery {
         background.spawn("record events", record_events);
         let keeping = background.spawn("keep holds", keep_holds);
 
-        let intake = assemble(&config, deps, connector, events, &tasks).await?;
+        let (tombstones, follow_tombstones) = queue.tombstones();
+        let following = background.spawn("follow tombstones", follow_tombstones);
+
+        let intake = assemble(&config, deps, connector, events, tombstones, &tasks).await?;
         let sites = intake.sites.clone();
+        tasks.spawn(
+            "park",
+            park_slow(sites.clone(), config.window, shutdown.clone()),
+        );
         pull_all(&queue, &config, &holds, intake, &tasks).await?;
         tracing::info!(
             lanes = queue.lanes().len(),
@@ -88,6 +97,7 @@ impl Delivery {
             tracing::warn!(%busy, "delivery stopped at its deadline");
         }
         keeping.abort();
+        following.abort();
         if let Err(busy) = background.finish(LAST_EVENTS).await {
             tracing::warn!(%busy, "events may not all be recorded");
         }
@@ -101,6 +111,7 @@ async fn assemble(
     deps: Deps,
     connector: Connector,
     events: EventRecorder,
+    tombstones: Tombstones,
     tasks: &Tasks,
 ) -> anyhow::Result<Arc<Intake>> {
     let Deps {
@@ -125,6 +136,7 @@ async fn assemble(
     let sender = Arc::new(Sender {
         connector,
         throttle,
+        tombstones: tombstones.clone(),
         blobs: queue.blobs().await.context("open the store of bodies")?,
         judge: Arc::clone(&judge),
         settler: Arc::clone(&settler),
@@ -140,6 +152,7 @@ async fn assemble(
         settler,
         judge,
         sites,
+        tombstones,
         clock,
     }))
 }
@@ -167,6 +180,17 @@ async fn pull_all(
         }
     }
     Ok(())
+}
+
+/// Looks every second for sites that do not keep up.
+async fn park_slow(sites: Sites, window: usize, shutdown: Shutdown) {
+    let mut turns = tokio::time::interval(Duration::from_secs(1));
+    while !shutdown.is_requested() {
+        tokio::select! {
+            () = shutdown.requested() => return,
+            _ = turns.tick() => sites.park_slow(window / SITE_SHARE),
+        }
+    }
 }
 
 fn connector(

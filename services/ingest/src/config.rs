@@ -27,6 +27,8 @@ pub struct RawConfig {
     pub default_lifetime: String,
     /// The longest a sender may ask for.
     pub max_lifetime: String,
+    /// How far ahead a sender may ask for a message to be sent.
+    pub max_send_ahead: String,
     /// How long calls in hand may take to end at shutdown.
     pub drain_deadline: String,
 }
@@ -55,6 +57,7 @@ impl Default for RawConfig {
             max_recipients: 1000,
             default_lifetime: "3d".into(),
             max_lifetime: "5d".into(),
+            max_send_ahead: "30d".into(),
             drain_deadline: "30s".into(),
         }
     }
@@ -78,11 +81,18 @@ pub struct Config {
     pub default_lifetime: Duration,
     /// The longest a sender may ask for.
     pub max_lifetime: Duration,
+    /// How far ahead a message may be sent.
+    pub max_send_ahead: Duration,
     /// How long calls in hand may take to end at shutdown.
     pub drain_deadline: Duration,
 }
 
 impl Config {
+    /// The longest a message may be in the queue.
+    pub fn longest_stay(&self) -> Duration {
+        self.max_lifetime + self.max_send_ahead
+    }
+
     /// Lets whoever has `key` submit for `tenant`.
     pub fn allow(&mut self, key: &str, tenant: Tenant) {
         self.api_keys.insert(digest(key), tenant);
@@ -99,6 +109,7 @@ impl TryFrom<RawConfig> for Config {
         let default_lifetime =
             faults.check("default_lifetime", parse_duration(&raw.default_lifetime));
         let max_lifetime = faults.check("max_lifetime", parse_duration(&raw.max_lifetime));
+        let max_send_ahead = faults.check("max_send_ahead", parse_duration(&raw.max_send_ahead));
         let drain_deadline = faults.check("drain_deadline", parse_duration(&raw.drain_deadline));
         let api_keys = api_keys(&raw.api_keys, &mut faults);
         if !(1..=10_000).contains(&raw.max_recipients) {
@@ -118,6 +129,7 @@ impl TryFrom<RawConfig> for Config {
                 max_recipients: raw.max_recipients,
                 default_lifetime: default_lifetime?,
                 max_lifetime: max_lifetime?,
+                max_send_ahead: max_send_ahead?,
                 drain_deadline: drain_deadline?,
             })
         };

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::compose::{compose, to_field};
 use crate::config::Config;
+use crate::idempotency::Idempotency;
 use crate::raw::canonicalise;
 use crate::violations::Violations;
 
@@ -23,11 +24,15 @@ const TAG_VALUE_LIMIT: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) id: MessageId,
+    pub(crate) tenant: Tenant,
+    pub(crate) idempotency: Option<Idempotency>,
     pub(crate) class: Class,
     pub(crate) sender: Address,
     pub(crate) recipients: Vec<Address>,
     pub(crate) labels: Labels,
     pub(crate) accepted_at: Timestamp,
+    /// Not before; `None` is at once.
+    pub(crate) send_at: Option<Timestamp>,
     pub(crate) expires_at: Timestamp,
     /// Canonical MIME.
     pub(crate) content: Bytes,
@@ -39,11 +44,15 @@ impl Draft {
     /// Checks `request`; the error names every field that is wrong.
     pub(crate) fn check(
         request: SubmitRequest,
+        tenant: &Tenant,
         config: &Config,
         now: Timestamp,
     ) -> Result<Self, Status> {
         let mut violations = Violations::default();
-        let id = MessageId::fresh();
+        let idempotency = Idempotency::of(&request, &mut violations);
+        let id = idempotency
+            .as_ref()
+            .map_or_else(MessageId::fresh, |key| key.message_id(tenant));
         let class = class(request.class, &mut violations);
         let recipients = recipients(&request.recipients, config.max_recipients, &mut violations);
         let labels = labels(
@@ -53,6 +62,7 @@ impl Draft {
             &mut violations,
         );
         let lifetime = lifetime(request.lifetime_seconds, config, &mut violations);
+        let send_at = send_at(request.send_at, config, now, &mut violations);
         let content = content(request.content, id, now, config, &mut violations);
         let sender = match (request.sender.as_str(), &content) {
             ("", content) => content.as_ref().map(|content| content.from.clone()),
@@ -62,12 +72,15 @@ impl Draft {
             let content = content?;
             Some(Self {
                 id,
+                tenant: tenant.clone(),
+                idempotency,
                 class: class?,
                 sender: sender?,
                 recipients,
                 labels,
                 accepted_at: now,
-                expires_at: now.checked_add(lifetime).ok()?,
+                send_at,
+                expires_at: send_at.unwrap_or(now).checked_add(lifetime).ok()?,
                 content: content.bytes.into(),
                 individual_to: content.needs_to,
             })
@@ -75,8 +88,14 @@ impl Draft {
         violations.finish(draft())
     }
 
+    /// The id of a recipient's job: the same on every call under an idempotency key, and fresh without one.
+    pub(crate) fn job_id(&self, recipient: &Address) -> JobId {
+        let derived = |key: &Idempotency| key.job_id(&self.tenant, recipient);
+        self.idempotency.as_ref().map_or_else(JobId::fresh, derived)
+    }
+
     /// The job for one of the recipients; `body` is where the content was put.
-    pub(crate) fn job(&self, recipient: &Address, tenant: &Tenant, body: Body) -> Job {
+    pub(crate) fn job(&self, recipient: &Address, body: Body) -> Job {
         let to = if self.individual_to {
             to_field(recipient)
         } else {
@@ -84,9 +103,9 @@ impl Draft {
         };
         let recipient_header = Bytes::from(to.unwrap_or_default());
         Job {
-            id: JobId::fresh(),
+            id: self.job_id(recipient),
             message_id: self.id,
-            tenant: tenant.clone(),
+            tenant: self.tenant.clone(),
             class: self.class,
             egress_group: EgressGroup::default(),
             sender: Some(self.sender.clone()),
@@ -94,7 +113,7 @@ impl Draft {
             recipient_key: Bytes::new(),
             attempt: 0,
             accepted_at: self.accepted_at,
-            send_at: None,
+            send_at: self.send_at,
             expires_at: self.expires_at,
             labels: self.labels.clone(),
             engagement: 0,
@@ -213,6 +232,31 @@ fn lifetime(seconds: u32, config: &Config, violations: &mut Violations) -> Durat
     }
 }
 
+/// When to send; `None` where that is now or past.
+fn send_at(
+    asked: Option<prost_types::Timestamp>,
+    config: &Config,
+    now: Timestamp,
+    violations: &mut Violations,
+) -> Option<Timestamp> {
+    let asked = asked?;
+    let Some(at) = api::timestamp_from_wire(&asked) else {
+        violations.add("send_at", "is not a time");
+        return None;
+    };
+    if now
+        .checked_add(config.max_send_ahead)
+        .is_ok_and(|latest| at > latest)
+    {
+        let limit = config.max_send_ahead.as_secs() / 86_400;
+        violations.add(
+            "send_at",
+            format!("{at} is more than {limit} days ahead; send it later"),
+        );
+    }
+    (at > now).then_some(at)
+}
+
 /// The message itself, from either form.
 struct CheckedContent {
     bytes: Vec<u8>,
@@ -309,17 +353,14 @@ mod tests {
     fn check(request: SubmitRequest) -> Result<Draft, String> {
         let config = Config::try_from(RawConfig::default()).unwrap();
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        Draft::check(request, &config, now).map_err(|status| status.message().to_owned())
+        Draft::check(request, &"acme".parse().unwrap(), &config, now)
+            .map_err(|status| status.message().to_owned())
     }
 
     #[test]
     fn each_copy_is_addressed_to_its_recipient_alone() {
         let draft = check(request()).unwrap();
-        let job = draft.job(
-            &draft.recipients[1],
-            &"acme".parse().unwrap(),
-            Body::Inline(draft.content.clone()),
-        );
+        let job = draft.job(&draft.recipients[1], Body::Inline(draft.content.clone()));
         assert_eq!(&job.recipient_header[..], b"To: eve@example.org\r\n");
         assert_eq!(job.sender.unwrap().to_string(), "ann@example.com");
         assert!(!String::from_utf8_lossy(&draft.content).contains("bob@"));

@@ -4,13 +4,16 @@ use std::pin::Pin;
 
 use api::v1::messages_server::Messages;
 use api::v1::watch_request::Start;
-use api::v1::{self, GetRequest, GetResponse, JobState, JobStatus, WatchRequest, WatchResponse};
+use api::v1::{
+    self, CancelRequest, CancelResponse, GetRequest, GetResponse, JobState, JobStatus,
+    WatchRequest, WatchResponse,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use history::{History, Timeline};
-use model::{EventKind, JobId, MessageId, Tenant};
+use model::{Class, Domain, EventKind, JobId, MessageId, Tenant};
 use prost::Message as _;
-use queue::{EventReader, QueueError, RecordedBatch, Since};
+use queue::{Canceller, EventReader, QueueError, RecordedBatch, Since};
 use runtime::Shutdown;
 use tonic::{Code, Request, Response, Status};
 
@@ -21,32 +24,19 @@ use crate::violations::{Violations, status};
 pub(crate) struct MessagesService {
     pub(crate) history: History,
     pub(crate) reader: EventReader,
+    pub(crate) canceller: Canceller,
     pub(crate) shutdown: Shutdown,
 }
 
+/// A message and its jobs.
+type Found = (MessageId, Vec<(JobId, Timeline)>);
 type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Messages for MessagesService {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let id = request.into_inner().id;
-        let Ok(message_id) = id.parse::<MessageId>() else {
-            let mut violations = Violations::default();
-            violations.add(
-                "id",
-                format!("{id:.64?} is not an id; give one that Submission.Submit answered"),
-            );
-            return violations.finish(None);
-        };
-        let found = self.jobs(&tenant, message_id).await.map_err(away)?;
-        let (message_id, jobs) = found.ok_or_else(|| {
-            status(
-                Code::NotFound,
-                "MESSAGE_UNKNOWN",
-                "id: unknown, no longer remembered, or another tenant's",
-            )
-        })?;
+        let (message_id, jobs) = self.find(&tenant, &request.into_inner().id).await?;
         let jobs = jobs
             .into_iter()
             .map(|(job, timeline)| job_status(job, timeline))
@@ -55,6 +45,26 @@ impl Messages for MessagesService {
             message_id: message_id.to_string(),
             jobs,
         }))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<CancelRequest>,
+    ) -> Result<Response<CancelResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let (_, jobs) = self.find(&tenant, &request.into_inner().id).await?;
+        let mut response = CancelResponse::default();
+        for (job, timeline) in jobs {
+            match cancellable(timeline) {
+                Some((class, destination)) => {
+                    let cancelled = self.canceller.cancel(class, &destination, job).await;
+                    cancelled.map_err(|error| interrupted(&error))?;
+                    response.cancelling_job_ids.push(job.to_string());
+                }
+                None => response.ended_job_ids.push(job.to_string()),
+            }
+        }
+        Ok(Response::new(response))
     }
 
     type WatchStream = WatchStream;
@@ -78,12 +88,28 @@ impl Messages for MessagesService {
 }
 
 impl MessagesService {
+    /// The message and the jobs that `id` names, be it a message's or a job's.
+    async fn find(&self, tenant: &Tenant, id: &str) -> Result<Found, Status> {
+        let Ok(message_id) = id.parse::<MessageId>() else {
+            let mut violations = Violations::default();
+            let problem =
+                format!("{id:.64?} is not an id; give one that Submission.Submit answered");
+            violations.add("id", problem);
+            return violations.finish(None);
+        };
+        let found = self.jobs(tenant, message_id).await.map_err(away)?;
+        found.ok_or_else(|| {
+            let problem = "id: unknown, no longer remembered, or another tenant's";
+            status(Code::NotFound, "MESSAGE_UNKNOWN", problem)
+        })
+    }
+
     /// The jobs behind an id, be it a message's or a job's.
     async fn jobs(
         &self,
         tenant: &Tenant,
         id: MessageId,
-    ) -> Result<Option<(MessageId, Vec<(JobId, Timeline)>)>, history::HistoryError> {
+    ) -> Result<Option<Found>, history::HistoryError> {
         if let Some(jobs) = self.history.message(tenant, id).await? {
             return Ok(Some((id, jobs)));
         }
@@ -127,6 +153,18 @@ fn job_status(job: JobId, timeline: Timeline) -> JobStatus {
     }
 }
 
+/// The class and destination of a job that has not come to its end.
+fn cancellable(timeline: Timeline) -> Option<(Class, Domain)> {
+    let decode = |event: &Bytes| api::decode_event(event).ok();
+    let events: Vec<model::Event> = timeline.events.iter().filter_map(decode).collect();
+    if events.iter().any(|event| event.kind.is_terminal()) {
+        return None;
+    }
+    events
+        .first()
+        .map(|event| (event.class, event.recipient.domain().clone()))
+}
+
 /// The event that says where a job stands: its terminal one, or else its latest attempt's.
 fn decisive(events: &[v1::Event]) -> Option<&v1::Event> {
     let kind = |event: &v1::Event| api::kind_from_wire(event.kind);
@@ -144,6 +182,7 @@ fn state(decisive: Option<&v1::Event>) -> JobState {
         Some(EventKind::Bounced) => JobState::Bounced,
         Some(EventKind::Expired) => JobState::Expired,
         Some(EventKind::Quarantined) => JobState::Quarantined,
+        Some(EventKind::Cancelled) => JobState::Cancelled,
     }
 }
 

@@ -12,9 +12,11 @@ use queue::Queue;
 use runtime::{Shutdown, Tasks};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+use crate::accept::Acceptor;
 use crate::auth::Authenticate;
 use crate::config::Config;
 use crate::messages::MessagesService;
@@ -72,65 +74,89 @@ impl Ingest {
             deps,
             listener,
         } = self;
-        let config = Arc::new(config);
+        let drain_deadline = config.drain_deadline;
         let tasks = Tasks::new(shutdown.child());
-        let (events, record_events) = deps.queue.event_recorder(api::encode_batch);
-        let readiness = Readiness::ready();
-        let (reporter, health) = tonic_health::server::health_reporter();
-        let authenticate = Authenticate::new(config.api_keys.clone());
-
-        let submission = SubmissionServer::new(SubmissionService {
-            config: Arc::clone(&config),
-            publisher: deps.queue.publisher(),
-            blobs: deps
-                .queue
-                .blobs()
-                .await
-                .context("open the store of bodies")?,
-            events,
-            clock: Arc::clone(&deps.clock),
-            readiness: readiness.clone(),
-        });
-        let read_limit = usize::try_from(config.max_message_size.0)?.saturating_mul(READ_FACTOR);
-        let submission = submission.max_decoding_message_size(read_limit);
-        let messages = MessagesServer::new(MessagesService {
-            history: deps.history.clone(),
-            reader: deps.queue.event_reader(),
-            shutdown: tasks.shutdown().clone(),
-        });
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(api::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .context("describe the API")?;
-
-        tasks.spawn("record events", record_events);
-        tasks.spawn(
-            "project timelines",
-            projection::run(
-                deps.queue.event_reader(),
-                deps.history,
-                tasks.shutdown().clone(),
-            ),
+        let services = services(config, &deps, &tasks).await?;
+        let project = projection::run(
+            deps.queue.event_reader(),
+            deps.history,
+            tasks.shutdown().clone(),
         );
-        tasks.spawn(
-            "watch readiness",
-            readiness::watch(deps.queue, readiness, reporter, tasks.shutdown().clone()),
-        );
+        tasks.spawn("project timelines", project);
         tracing::info!(address = %listener.local_addr()?, "ingest listening");
         let served = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
             .tcp_nodelay(true)
-            .add_service(health)
-            .add_service(reflection)
-            .add_service(InterceptedService::new(submission, authenticate.clone()))
-            .add_service(InterceptedService::new(messages, authenticate))
+            .add_routes(services)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.requested())
             .await;
         tasks.shutdown().request();
-        if let Err(busy) = tasks.finish(config.drain_deadline).await {
+        if let Err(busy) = tasks.finish(drain_deadline).await {
             tracing::warn!(%busy, "ingest stopped at its deadline");
         }
         served.context("serve the API")
     }
+}
+
+/// Every gRPC service, with the tasks behind them running.
+async fn services(config: Config, deps: &Deps, tasks: &Tasks) -> anyhow::Result<Routes> {
+    let authenticate = Authenticate::new(config.api_keys.clone());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let readiness = Readiness::ready();
+    let watch = readiness::watch(
+        deps.queue.clone(),
+        readiness.clone(),
+        reporter,
+        tasks.shutdown().clone(),
+    );
+    tasks.spawn("watch readiness", watch);
+    let messages = MessagesServer::new(MessagesService {
+        history: deps.history.clone(),
+        reader: deps.queue.event_reader(),
+        canceller: deps
+            .queue
+            .canceller()
+            .await
+            .context("open the tombstones")?,
+        shutdown: tasks.shutdown().clone(),
+    });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(api::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("describe the API")?;
+    let submission = submission(config, deps, readiness, tasks).await?;
+    Ok(Routes::new(health)
+        .add_service(reflection)
+        .add_service(InterceptedService::new(submission, authenticate.clone()))
+        .add_service(InterceptedService::new(messages, authenticate)))
+}
+
+async fn submission(
+    config: Config,
+    deps: &Deps,
+    readiness: Readiness,
+    tasks: &Tasks,
+) -> anyhow::Result<SubmissionServer<SubmissionService>> {
+    let (events, record_events) = deps.queue.event_recorder(api::encode_batch);
+    tasks.spawn("record events", record_events);
+    let read_limit = usize::try_from(config.max_message_size.0)?.saturating_mul(READ_FACTOR);
+    let acceptor = Acceptor {
+        config,
+        publisher: deps.queue.publisher(),
+        blobs: deps
+            .queue
+            .blobs()
+            .await
+            .context("open the store of bodies")?,
+        events,
+        history: deps.history.clone(),
+        clock: Arc::clone(&deps.clock),
+        readiness,
+    };
+    let service = SubmissionService {
+        acceptor: Arc::new(acceptor),
+        shutdown: tasks.shutdown().clone(),
+    };
+    Ok(SubmissionServer::new(service).max_decoding_message_size(read_limit))
 }

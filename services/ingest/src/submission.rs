@@ -1,37 +1,36 @@
-//! Takes a message from the call to the queue.
+//! The ways to hand messages in: one, many at once, or a stream of them. [`Acceptor`] does the work.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::v1::submission_server::Submission;
-use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
-use futures_util::{StreamExt as _, stream};
-use model::{Body, Clock, Event, EventKind, Job, Tenant};
-use queue::{Blobs, EventRecorder, Publisher, QueueError};
-use tonic::{Code, Request, Response, Status};
+use api::v1::submit_result::Outcome;
+use api::v1::{
+    SubmitBatchRequest, SubmitBatchResponse, SubmitError, SubmitRequest, SubmitResponse,
+    SubmitResult, SubmitStreamRequest, SubmitStreamResponse,
+};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use model::Tenant;
+use runtime::Shutdown;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::StatusExt as _;
 
+use crate::accept::Acceptor;
 use crate::auth::tenant_of;
-use crate::config::Config;
-use crate::draft::Draft;
-use crate::readiness::Readiness;
-use crate::violations::{status, status_with_retry};
+use crate::violations::{Violations, status};
 
-/// A larger content is stored once in the object store, and not in every job.
-const INLINE_LIMIT: usize = 256 << 10;
-/// Publishes of one call in flight at once.
-const IN_FLIGHT: usize = 64;
-/// When to try again after the queue was full or away.
-const RETRY_HINT: Duration = Duration::from_secs(5);
+/// Messages of one batch or stream in hand at once.
+const IN_HAND: usize = 256;
+/// The most messages of one batch.
+const BATCH_LIMIT: usize = 500;
 
 /// The service `postrider.v1.Submission`.
 pub(crate) struct SubmissionService {
-    pub(crate) config: Arc<Config>,
-    pub(crate) publisher: Publisher,
-    pub(crate) blobs: Blobs,
-    pub(crate) events: EventRecorder,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) readiness: Readiness,
+    pub(crate) acceptor: Arc<Acceptor>,
+    pub(crate) shutdown: Shutdown,
 }
+
+type SubmitStreamStream = Pin<Box<dyn Stream<Item = Result<SubmitStreamResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Submission for SubmissionService {
@@ -40,122 +39,107 @@ impl Submission for SubmissionService {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        self.readiness.check()?;
-        let draft = Draft::check(request.into_inner(), &self.config, self.clock.now())?;
-        let body = self.place(&draft).await.map_err(|error| refusal(&error))?;
-        let recipients = self.publish(&draft, &tenant, body).await?;
-        Ok(Response::new(SubmitResponse {
-            message_id: draft.id.to_string(),
-            recipients,
-        }))
+        self.acceptor
+            .accept(&tenant, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn submit_batch(
+        &self,
+        request: Request<SubmitBatchRequest>,
+    ) -> Result<Response<SubmitBatchResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let messages = request.into_inner().messages;
+        check_batch(messages.len())?;
+        let results = stream::iter(messages)
+            .map(|message| accept(&self.acceptor, &tenant, message))
+            .buffered(IN_HAND)
+            .collect()
+            .await;
+        Ok(Response::new(SubmitBatchResponse { results }))
+    }
+
+    type SubmitStreamStream = SubmitStreamStream;
+
+    async fn submit_stream(
+        &self,
+        request: Request<Streaming<SubmitStreamRequest>>,
+    ) -> Result<Response<SubmitStreamStream>, Status> {
+        let tenant = tenant_of(&request)?;
+        let acceptor = Arc::clone(&self.acceptor);
+        let answers = self
+            .until_shutdown(request.into_inner())
+            .map(move |message| answer(Arc::clone(&acceptor), tenant.clone(), message))
+            .buffer_unordered(IN_HAND);
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
 impl SubmissionService {
-    /// Puts the content where its jobs will find it: into them, or into the object store before them.
-    async fn place(&self, draft: &Draft) -> Result<Body, QueueError> {
-        if draft.content.len() <= INLINE_LIMIT {
-            return Ok(Body::Inline(draft.content.clone()));
-        }
-        let name = format!("{}/{}", draft.expires_at.as_second(), draft.id);
-        self.blobs.put(&name, &draft.content).await?;
-        Ok(Body::Blob(name))
-    }
-
-    /// Publishes a job for each recipient; an error only if none was stored.
-    async fn publish(
+    /// What the caller sends, and behind it the reason for the end where shutdown is the reason.
+    fn until_shutdown(
         &self,
-        draft: &Draft,
-        tenant: &Tenant,
-        body: Body,
-    ) -> Result<Vec<SubmittedRecipient>, Status> {
-        let jobs: Vec<Job> = draft
-            .recipients
-            .iter()
-            .map(|recipient| draft.job(recipient, tenant, body.clone()))
-            .collect();
-        let published: Vec<(Job, Result<(), QueueError>)> = stream::iter(jobs)
-            .map(|job| async {
-                let stored = self.publish_job(&job).await;
-                (job, stored)
+        messages: Streaming<SubmitStreamRequest>,
+    ) -> impl Stream<Item = Result<SubmitStreamRequest, Status>> + Send + use<> {
+        let (shutdown, after) = (self.shutdown.clone(), self.shutdown.clone());
+        let requested = async move { shutdown.requested().await };
+        let goodbye = stream::once(async move {
+            after.is_requested().then(|| {
+                status(
+                    Code::Unavailable,
+                    "SHUTTING_DOWN",
+                    "the server is shutting down; send what was not answered to another one",
+                )
             })
-            .buffered(IN_FLIGHT)
-            .collect()
-            .await;
-        if let Some((_, Err(error))) = published.first()
-            && published.iter().all(|(_, stored)| stored.is_err())
-        {
-            return Err(refusal(error));
-        }
-        Ok(published
-            .into_iter()
-            .map(|(job, stored)| outcome(&job, stored.err()))
-            .collect())
-    }
-
-    async fn publish_job(&self, job: &Job) -> Result<(), QueueError> {
-        let payload = api::encode_job(job).into();
-        self.publisher
-            .ready(job.class, job.destination(), job.id, payload)
-            .await?;
-        let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
-        // The job is safe, whatever becomes of its event, which is recorded in its own time.
-        if let Err(error) = self.events.record(api::encode_event(&accepted)).await {
-            tracing::warn!(job = %job.id, %error, "event of an accepted job not recorded");
-        }
-        Ok(())
+        });
+        messages
+            .take_until(Box::pin(requested))
+            .chain(goodbye.filter_map(|status| future::ready(status.map(Err))))
     }
 }
 
-fn outcome(job: &Job, error: Option<QueueError>) -> SubmittedRecipient {
-    let recipient = job.recipient.to_string();
-    match error {
-        None => SubmittedRecipient {
-            recipient,
-            job_id: job.id.to_string(),
-            error: None,
-        },
-        Some(error) => {
-            tracing::warn!(job = %job.id, tenant = %job.tenant, %error, "recipient not accepted");
-            let (_, reason) = reason(&error);
-            let error = Some(SubmitError {
-                reason: reason.to_owned(),
-                detail: error.to_string(),
-            });
-            SubmittedRecipient {
-                recipient,
-                job_id: String::new(),
-                error,
-            }
-        }
+fn check_batch(count: usize) -> Result<(), Status> {
+    let mut violations = Violations::default();
+    if count == 0 {
+        violations.add("messages", "is empty; give at least one message");
     }
+    if count > BATCH_LIMIT {
+        violations.add(
+            "messages",
+            format!("has {count} entries, more than {BATCH_LIMIT}; split the batch"),
+        );
+    }
+    violations.finish(Some(()))
 }
 
-/// The answer when nothing could be stored.
-fn refusal(error: &QueueError) -> Status {
-    let (code, reason) = reason(error);
-    tracing::warn!(%error, reason, "message not accepted");
-    let problem = match reason {
-        "QUEUE_FULL" => {
-            "the queue is full and nothing was queued; try again later, or raise nats.ready_bytes"
-        }
-        "MESSAGE_TOO_LARGE" => "the message is larger than the queue takes and nothing was queued",
-        _ => "the queue did not acknowledge the message; try again",
+async fn answer(
+    acceptor: Arc<Acceptor>,
+    tenant: Tenant,
+    message: Result<SubmitStreamRequest, Status>,
+) -> Result<SubmitStreamResponse, Status> {
+    let SubmitStreamRequest { reference, message } = message?;
+    let result = accept(&acceptor, &tenant, message.unwrap_or_default()).await;
+    Ok(SubmitStreamResponse {
+        reference,
+        result: Some(result),
+    })
+}
+
+/// One message of several: its refusal is a result, and not the end of the call.
+async fn accept(acceptor: &Acceptor, tenant: &Tenant, message: SubmitRequest) -> SubmitResult {
+    let outcome = match acceptor.accept(tenant, message).await {
+        Ok(accepted) => Outcome::Accepted(accepted),
+        Err(refused) => Outcome::Refused(SubmitError {
+            reason: refused
+                .get_details_error_info()
+                .map(|info| info.reason)
+                .unwrap_or_default(),
+            detail: refused.message().to_owned(),
+            code: refused.code() as i32,
+        }),
     };
-    match code {
-        Code::ResourceExhausted | Code::Unavailable => {
-            status_with_retry(code, reason, problem, RETRY_HINT)
-        }
-        code => status(code, reason, problem),
-    }
-}
-
-fn reason(error: &QueueError) -> (Code, &'static str) {
-    match error {
-        QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
-        QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
-        QueueError::Unacknowledged(_) | QueueError::ScheduleNotStored | QueueError::Refused(_) => {
-            (Code::Unavailable, "QUEUE_UNAVAILABLE")
-        }
+    SubmitResult {
+        outcome: Some(outcome),
     }
 }

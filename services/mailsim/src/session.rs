@@ -1,5 +1,6 @@
 //! One client's session with an exchanger: answers each command and writes down each decision.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,17 @@ impl Session {
         Answer::from(act).after(self.exchanger.provider.conduct.latency + self.slowed)
     }
 
+    /// Answers with `act` if it was written down; else the client has to come again.
+    fn answer_if(&self, written: io::Result<()>, act: Act) -> Answer {
+        match written {
+            Ok(()) => self.answer(act),
+            Err(error) => {
+                tracing::error!(%error, "ledger not written");
+                self.answer(Act::Say(reply(451, (4, 3, 0), "cannot write it down")))
+            }
+        }
+    }
+
     /// Writes down what became of `recipients`. Where that fails, nothing may be acknowledged.
     fn record<'a>(
         &self,
@@ -58,7 +70,7 @@ impl Session {
         recipients: impl Iterator<Item = &'a Address>,
         digested: &Digested,
         said: Option<&Reply>,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let outcome = match said {
             None => Outcome::Cut,
             Some(reply) if reply.is_positive() => Outcome::Accepted,
@@ -98,12 +110,6 @@ fn hexadecimal(octets: &[u8]) -> String {
 
 fn text(address: Option<&Address>) -> String {
     address.map(Address::to_string).unwrap_or_default()
-}
-
-/// What is said instead where a decision could not be written down.
-fn unwritten(error: &std::io::Error) -> Act {
-    tracing::error!(%error, "ledger not written");
-    Act::Say(reply(451, (4, 3, 0), "cannot write it down"))
 }
 
 fn addresses(envelope: &Envelope) -> impl Iterator<Item = &Address> {
@@ -158,10 +164,7 @@ impl Handler for Session {
         }
         let nothing = Digested::default();
         let written = self.record(sender, std::iter::once(address), &nothing, act.reply());
-        match written {
-            Ok(()) => self.answer(act),
-            Err(error) => self.answer(unwritten(&error)),
-        }
+        self.answer_if(written, act)
     }
 
     async fn message(&mut self, message: Message) -> Answer {
@@ -181,10 +184,7 @@ impl Handler for Session {
             &digested,
             act.reply(),
         );
-        match written {
-            Ok(()) => self.answer(act),
-            Err(error) => self.answer(unwritten(&error)),
-        }
+        self.answer_if(written, act)
     }
 
     fn refused(&mut self, envelope: &Envelope, reply: &Reply) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::client::{events, send, status};
+use crate::client::{cancel, events, send, status};
 use crate::config::{Config, RawConfig, reference};
 use crate::{demo, serve};
 
@@ -54,6 +54,8 @@ enum Verb {
     Send(send::SendArgs),
     /// Show what became of a message or of one recipient's job.
     Status(status::StatusArgs),
+    /// Cancel what is not sent yet of a message, or one recipient's job.
+    Cancel(cancel::CancelArgs),
     /// Show events as they happen.
     Events(events::EventsArgs),
     /// Send 5,000 messages through a whole cluster on this machine and reconcile the books.
@@ -164,6 +166,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::All(args) => serve::all(config, args).await?,
         Verb::Send(_)
         | Verb::Status(_)
+        | Verb::Cancel(_)
         | Verb::Events(_)
         | Verb::Demo(_)
         | Verb::ConfigReference => {}
@@ -179,6 +182,7 @@ async fn run_without_config(cli: &Cli) -> anyhow::Result<Option<ExitCode>> {
     Ok(Some(match &cli.verb {
         Verb::Send(args) => send::run(args).await?,
         Verb::Status(args) => status::run(args).await?,
+        Verb::Cancel(args) => cancel::run(args).await?,
         Verb::Events(args) => events::run(args).await?,
         Verb::Demo(args) => demo::run(args).await?,
         Verb::ConfigReference => {

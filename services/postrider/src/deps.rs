@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// A queue that is connected, durable and set up.
 pub(crate) async fn queue(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Queue> {
-    let settings = config.nats.settings(config.ingest.max_lifetime);
+    let settings = config.nats.settings(config.ingest.longest_stay());
     let queue = patiently(shutdown, || Queue::connect(settings.clone())).await?;
     patiently(shutdown, || queue.check_durability()).await?;
     patiently(shutdown, || queue.set_up()).await?;

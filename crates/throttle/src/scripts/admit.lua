@@ -35,11 +35,8 @@ local granted = 0
 if interval > 0 then
   -- GCRA: the key holds when the bucket will be full again. A missing key is a full bucket.
   local full = math.ceil(capacity * interval)
-  local full_at = tonumber(redis.call('GET', KEYS[2]))
-  local unknown = not full_at
-  if unknown then
-    full_at = settled > 0 and now + full or now
-  end
+  local stored = tonumber(redis.call('GET', KEYS[2]))
+  local full_at = stored or (settled > 0 and now + full or now)
   -- Neither a lowered rate nor a clock that went back makes a debt larger than the whole bucket.
   full_at = math.max(now, math.min(full_at, now + full))
   local room = now + full - full_at
@@ -48,7 +45,8 @@ if interval > 0 then
   if enough then
     full_at = full_at + math.ceil(granted * interval)
   end
-  if enough or (unknown and full_at > now) then
+  -- What was corrected is kept also when the answer is no, or it would have to be corrected for ever.
+  if full_at ~= stored then
     redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
   end
   if not enough then

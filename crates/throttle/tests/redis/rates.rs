@@ -75,15 +75,19 @@ async fn over_any_window_all_workers_together_send_at_most_the_burst_and_the_rat
 #[tokio::test]
 async fn tokens_kept_back_do_not_add_to_a_bucket_that_filled_up_meanwhile() {
     let server = RedisServer::start();
-    let workers = [
-        Worker::join(&server, "one").await,
-        Worker::join(&server, "two").await,
-    ];
-    // Of the burst of 60, 30 are in the bucket and 30 in the workers' hands, for 100 ms.
-    let limits = limits("300/s", 10).with_burst(60);
+    let mut workers = Vec::new();
+    for name in ["one", "two"] {
+        let settings = Settings {
+            lease: Duration::from_millis(500),
+            ..settings(name)
+        };
+        workers.push(Worker::launch(&server, settings));
+    }
     for worker in &workers {
         worker.reach(Mode::Shared).await;
     }
+    // Of the burst of 60, 30 are in the bucket and 30 in the workers' hands, for half a second.
+    let limits = limits("60/s", 10).with_burst(60);
     arrivals(&workers, 10, limits, Duration::from_secs(1)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     workers[0].token(&path("big"), &limits).await;

@@ -37,7 +37,7 @@ async fn world(providers: &str) -> World {
         mx_port: 0,
         dns_listen: "127.0.0.1:0".into(),
         ledger: Some(ledger.clone()),
-        slow: "100ms".into(),
+        slow: "300ms".into(),
         greylist: "100ms".into(),
         providers: serde_json::from_str(&format!("[{providers}]")).unwrap(),
         ..RawConfig::default()

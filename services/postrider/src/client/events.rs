@@ -21,7 +21,7 @@ pub struct EventsArgs {
     #[arg(long)]
     id: Option<String>,
 
-    /// Only this kind: accepted, deferred, delivered, bounced, expired, quarantined; repeat it for more.
+    /// Only this kind: accepted, deferred, delivered, bounced, expired, quarantined, cancelled; repeat it for more.
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Vec<EventKind>,
 
@@ -41,7 +41,7 @@ pub struct EventsArgs {
 fn kind(text: &str) -> Result<EventKind, String> {
     let known = EventKind::from_str_name(&format!("EVENT_KIND_{}", text.to_ascii_uppercase()));
     known.ok_or_else(|| {
-        "use accepted, deferred, delivered, bounced, expired or quarantined".to_owned()
+        "use accepted, deferred, delivered, bounced, expired, quarantined or cancelled".to_owned()
     })
 }
 

@@ -1,6 +1,7 @@
-//! The verbs that speak to the API: `send`, `status`, `events`.
+//! The verbs that speak to the API: `send`, `status`, `cancel`, `events`.
 
 mod api_client;
+pub mod cancel;
 pub mod events;
 mod json;
 pub mod send;

@@ -79,6 +79,14 @@ pub struct SendArgs {
     #[arg(long)]
     campaign: Option<String>,
 
+    /// Makes the call repeatable for 24 hours: the same key with the same message is sent once.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// Not to be sent before this time: 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    send_at: Option<jiff::Timestamp>,
+
     /// How to print the answer.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -118,6 +126,8 @@ fn request(args: &SendArgs) -> anyhow::Result<SubmitRequest> {
         tags: args.tag.iter().map(tag).collect::<anyhow::Result<_>>()?,
         campaign: args.campaign.clone().unwrap_or_default(),
         list: String::new(),
+        idempotency_key: args.idempotency_key.clone().unwrap_or_default(),
+        send_at: args.send_at.map(api::timestamp_to_wire),
     })
 }
 
@@ -187,7 +197,12 @@ fn print(response: &SubmitResponse, output: Output) -> ExitCode {
     match output {
         Output::Json => println!("{}", to_json(response)),
         Output::Text => {
-            println!("accepted {}", response.message_id);
+            let replayed = if response.replayed {
+                "  (before, under the same idempotency key)"
+            } else {
+                ""
+            };
+            println!("accepted {}{replayed}", response.message_id);
             for recipient in &response.recipients {
                 match &recipient.error {
                     None => println!("  {}  {}", recipient.job_id, recipient.recipient),
@@ -212,5 +227,9 @@ fn to_json(response: &SubmitResponse) -> serde_json::Value {
             json!({ "recipient": recipient.recipient, "error": { "reason": error.reason, "detail": error.detail } })
         }
     });
-    json!({ "message_id": response.message_id, "recipients": recipients.collect::<Vec<_>>() })
+    json!({
+        "message_id": response.message_id,
+        "replayed": response.replayed,
+        "recipients": recipients.collect::<Vec<_>>(),
+    })
 }

@@ -19,7 +19,7 @@ impl Default for RawLog {
     fn default() -> Self {
         Self {
             format: "json".into(),
-            filter: "info".into(),
+            filter: "info,hickory_server=warn".into(),
         }
     }
 }

@@ -85,7 +85,8 @@ impl Books {
             EventKind::Delivered
             | EventKind::Bounced
             | EventKind::Expired
-            | EventKind::Quarantined => {
+            | EventKind::Quarantined
+            | EventKind::Cancelled => {
                 let ending = Ending {
                     took_ms: took_ms(&event),
                     event_id: event.id,

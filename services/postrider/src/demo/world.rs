@@ -51,7 +51,6 @@ pub(crate) const NEIGHBOURS: [Neighbour; 6] = [
 /// The configuration of every service.
 pub(crate) fn world() -> RawConfig {
     let mut config = RawConfig::default();
-    config.log.filter = "info".into();
     config.delivery.retry_delays = ["4s", "6s", "8s", "10s"].map(String::from).into();
     config.delivery.ehlo_name = "mail.postrider.example".into();
     config.mailsim.providers = vec![

@@ -14,7 +14,7 @@ fn resolver(world: &World, mut connection: ConnectionConfig) -> TokioResolver {
     let config = ResolverConfig::from_name_servers(vec![server]);
     let provider = TokioRuntimeProvider::default();
     let mut builder = TokioResolver::builder_with_config(config, provider);
-    builder.options_mut().timeout = Duration::from_millis(200);
+    builder.options_mut().timeout = Duration::from_secs(1);
     builder.options_mut().attempts = 1;
     builder.build().unwrap()
 }

@@ -91,7 +91,7 @@ async fn greylisting_and_latency_can_be_had_together() {
 async fn a_provider_is_down_when_it_says_so() {
     let windows = r#", "down": [
         {"from": "0ms", "until": "150ms"},
-        {"from": "500ms", "until": "700ms"}
+        {"from": "1500ms", "until": "1600ms"}
     ]"#;
     let world = one(windows).await;
     let refused = world.try_connect().await.err().unwrap();

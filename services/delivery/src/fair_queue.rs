@@ -1,0 +1,296 @@
+//! The order in which jobs that wait for the same site get their turn.
+//!
+//! Transactional before bulk, eight to one, so that neither starves; within a class deficit round robin over the
+//! tenants, by octets, so that a million jobs of one tenant delay another's next by one turn.
+
+use std::collections::{HashMap, VecDeque};
+
+use model::{Class, Tenant};
+use tokio::time::Instant;
+
+use crate::settle::InHand;
+
+/// Turns of transactional jobs for each turn of a bulk job, while both wait.
+const TRANSACTIONAL_TURNS: u32 = 8;
+/// Octets a tenant may send in one turn.
+const QUANTUM: u64 = 64 << 10;
+/// What a message costs beside its content.
+const OVERHEAD: u64 = 4 << 10;
+
+/// What the order depends on.
+pub(crate) trait Waiting {
+    /// The class it belongs to.
+    fn class(&self) -> Class;
+    /// Whose it is.
+    fn tenant(&self) -> &Tenant;
+    /// Octets to send.
+    fn size(&self) -> u64;
+}
+
+impl Waiting for InHand {
+    fn class(&self) -> Class {
+        self.job.class
+    }
+
+    fn tenant(&self) -> &Tenant {
+        &self.job.tenant
+    }
+
+    fn size(&self) -> u64 {
+        self.job.body_size
+    }
+}
+
+/// Jobs in fair order.
+pub(crate) struct FairQueue<J> {
+    transactional: Turns<J>,
+    bulk: Turns<J>,
+    /// Transactional turns since the last bulk one.
+    turns: u32,
+}
+
+impl<J> Default for FairQueue<J> {
+    fn default() -> Self {
+        Self {
+            transactional: Turns::default(),
+            bulk: Turns::default(),
+            turns: 0,
+        }
+    }
+}
+
+impl<J: Waiting> FairQueue<J> {
+    pub(crate) fn len(&self) -> usize {
+        self.transactional.len + self.bulk.len
+    }
+
+    pub(crate) fn push(&mut self, job: J, now: Instant) {
+        self.of(job.class()).push(job, now);
+    }
+
+    /// Puts a job to the front: it had its turn and came to nothing.
+    pub(crate) fn push_front(&mut self, job: J, now: Instant) {
+        self.of(job.class()).push_front(job, now);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<J> {
+        let bulk_is_due = self.turns >= TRANSACTIONAL_TURNS && self.bulk.len > 0;
+        if !bulk_is_due && let Some(job) = self.transactional.pop() {
+            self.turns += 1;
+            return Some(job);
+        }
+        self.turns = 0;
+        self.bulk.pop()
+    }
+
+    /// Everything above `keep` jobs, the last to have their turn first; bulk goes before transactional.
+    pub(crate) fn shed(&mut self, keep: usize) -> Vec<J> {
+        let mut shed = Vec::new();
+        while self.len() > keep {
+            match self
+                .bulk
+                .pop_last()
+                .or_else(|| self.transactional.pop_last())
+            {
+                Some(job) => shed.push(job),
+                None => break,
+            }
+        }
+        shed
+    }
+
+    /// When the job that has waited longest came.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        [self.transactional.oldest(), self.bulk.oldest()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn of(&mut self, class: Class) -> &mut Turns<J> {
+        match class {
+            Class::Transactional => &mut self.transactional,
+            Class::Bulk => &mut self.bulk,
+        }
+    }
+}
+
+/// One class: a line of tenants, each with a line of jobs.
+struct Turns<J> {
+    line: VecDeque<Tenant>,
+    jobs: HashMap<Tenant, Line<J>>,
+    len: usize,
+}
+
+struct Line<J> {
+    jobs: VecDeque<(J, Instant)>,
+    deficit: u64,
+}
+
+impl<J> Default for Turns<J> {
+    fn default() -> Self {
+        Self {
+            line: VecDeque::new(),
+            jobs: HashMap::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<J: Waiting> Turns<J> {
+    fn push(&mut self, job: J, now: Instant) {
+        self.line_of(&job).jobs.push_back((job, now));
+        self.len += 1;
+    }
+
+    fn push_front(&mut self, job: J, now: Instant) {
+        self.line_of(&job).jobs.push_front((job, now));
+        self.len += 1;
+    }
+
+    fn line_of(&mut self, job: &J) -> &mut Line<J> {
+        let tenant = job.tenant();
+        if !self.jobs.contains_key(tenant) {
+            self.line.push_back(tenant.clone());
+        }
+        let fresh = || Line {
+            jobs: VecDeque::new(),
+            deficit: 0,
+        };
+        self.jobs.entry(tenant.clone()).or_insert_with(fresh)
+    }
+
+    fn pop(&mut self) -> Option<J> {
+        loop {
+            let tenant = self.line.front()?.clone();
+            let line = self.jobs.get_mut(&tenant)?;
+            let cost = line
+                .jobs
+                .front()
+                .map_or(0, |(job, _)| job.size() + OVERHEAD);
+            if line.deficit < cost {
+                line.deficit += QUANTUM;
+                self.line.rotate_left(1);
+                continue;
+            }
+            line.deficit -= cost;
+            let (job, _) = line.jobs.pop_front()?;
+            self.len -= 1;
+            if line.jobs.is_empty() {
+                self.jobs.remove(&tenant);
+                self.line.pop_front();
+            }
+            return Some(job);
+        }
+    }
+
+    /// The last job of the tenant with the most.
+    fn pop_last(&mut self) -> Option<J> {
+        let (tenant, line) = self
+            .jobs
+            .iter_mut()
+            .max_by_key(|(_, line)| line.jobs.len())?;
+        let (job, _) = line.jobs.pop_back()?;
+        self.len -= 1;
+        if line.jobs.is_empty() {
+            let tenant = tenant.clone();
+            self.jobs.remove(&tenant);
+            self.line.retain(|waiting| *waiting != tenant);
+        }
+        Some(job)
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.jobs
+            .values()
+            .filter_map(|line| line.jobs.front().map(|(_, since)| *since))
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Job(Class, Tenant, u64);
+
+    impl Waiting for Job {
+        fn class(&self) -> Class {
+            self.0
+        }
+
+        fn tenant(&self) -> &Tenant {
+            &self.1
+        }
+
+        fn size(&self) -> u64 {
+            self.2
+        }
+    }
+
+    fn queue(jobs: &[(Class, &str, u64, usize)]) -> FairQueue<Job> {
+        let mut queue = FairQueue::default();
+        for (class, tenant, size, count) in jobs {
+            for _ in 0..*count {
+                queue.push(Job(*class, tenant.parse().unwrap(), *size), Instant::now());
+            }
+        }
+        queue
+    }
+
+    fn tenants(queue: &mut FairQueue<Job>, count: usize) -> HashMap<String, usize> {
+        let mut served = HashMap::new();
+        for _ in 0..count {
+            *served
+                .entry(queue.pop().unwrap().1.to_string())
+                .or_default() += 1;
+        }
+        served
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_a_million_jobs_does_not_delay_one_with_ten() {
+        let jobs = [
+            (Class::Bulk, "many", 10_000, 100_000),
+            (Class::Bulk, "few", 10_000, 10),
+        ];
+        let mut queue = queue(&jobs);
+        assert_eq!(tenants(&mut queue, 30)["few"], 10);
+    }
+
+    #[tokio::test]
+    async fn tenants_share_octets_and_not_messages() {
+        let jobs = [
+            (Class::Bulk, "large", 200_000, 1000),
+            (Class::Bulk, "small", 10_000, 1000),
+        ];
+        let mut queue = queue(&jobs);
+        let served = tenants(&mut queue, 300);
+        assert!(served["small"] > 10 * served["large"], "{served:?}");
+        assert!(served["large"] > 5, "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn transactional_goes_first_and_bulk_does_not_starve() {
+        let jobs = [
+            (Class::Bulk, "bulk", 10_000, 100),
+            (Class::Transactional, "urgent", 10_000, 100),
+        ];
+        let mut queue = queue(&jobs);
+        let served = tenants(&mut queue, 90);
+        assert_eq!((served["urgent"], served["bulk"]), (80, 10));
+    }
+
+    #[tokio::test]
+    async fn what_is_shed_is_the_largest_tenants_bulk() {
+        let jobs = [
+            (Class::Transactional, "urgent", 1, 20),
+            (Class::Bulk, "many", 1, 100),
+            (Class::Bulk, "few", 1, 5),
+        ];
+        let mut queue = queue(&jobs);
+        let shed = queue.shed(40);
+        assert_eq!((shed.len(), queue.len()), (85, 40));
+        assert!(shed.iter().all(|job| job.1.as_str() == "many"));
+    }
+}

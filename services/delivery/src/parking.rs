@@ -1,0 +1,92 @@
+//! Which jobs leave the window again because their site is too slow for them, and for how long.
+//!
+//! A window is small and shared: a site that does not keep up must not fill it, or every other site of its lane waits
+//! too. So a site whose jobs wait longer than [`PATIENCE`] keeps a share, and the rest is parked: put back into the
+//! queue as a schedule, without an attempt, for a time that doubles while the site stays slow.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::Instant;
+
+/// How long a job may wait for its turn before its site counts as slow.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SHORTEST: Duration = Duration::from_secs(15);
+/// 15 s doubled seven times is 32 minutes.
+const MOST_DOUBLINGS: u32 = 7;
+
+/// How slow a site is.
+#[derive(Debug, Default)]
+pub(crate) struct Parking {
+    doublings: u32,
+    last_doubled: Option<Instant>,
+}
+
+impl Parking {
+    /// For how long jobs have to be parked now; `None` where the site keeps up. `oldest` is since when the job that
+    /// has waited longest has waited.
+    pub(crate) fn needed(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Duration> {
+        let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if waited < PATIENCE {
+            self.doublings = self.doublings.min(self.still_slow(now));
+            return None;
+        }
+        let base = SHORTEST * 2u32.pow(self.doublings);
+        if self
+            .last_doubled
+            .is_none_or(|last| now.saturating_duration_since(last) >= base)
+        {
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+            self.last_doubled = Some(now);
+        }
+        Some(base)
+    }
+
+    /// A site that kept up for one parking time is forgiven.
+    fn still_slow(&self, now: Instant) -> u32 {
+        let base = SHORTEST * 2u32.pow(self.doublings);
+        match self.last_doubled {
+            Some(last) if now.saturating_duration_since(last) < base => self.doublings,
+            Some(_) | None => 0,
+        }
+    }
+}
+
+/// A time around `base` for one job, so that what was parked together does not come back together.
+pub(crate) fn spread(base: Duration) -> Duration {
+    base.mul_f64(rand::rng().random_range(0.5..=1.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_that_keeps_up_parks_nothing() {
+        let mut parking = Parking::default();
+        let now = Instant::now();
+        assert_eq!(parking.needed(None, now), None);
+        assert_eq!(
+            parking.needed(Some(now), now + Duration::from_secs(4)),
+            None
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_site_parks_for_longer_and_longer_and_is_forgiven() {
+        let mut parking = Parking::default();
+        let start = Instant::now();
+        let mut at = start + Duration::from_secs(6);
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let time = parking.needed(Some(start), at).unwrap();
+            times.push(time.as_secs());
+            at += time;
+        }
+        assert!(times.is_sorted(), "{times:?}");
+        assert_eq!((times[0], times[1], times[19]), (15, 30, 1920));
+        at += Duration::from_secs(3600);
+        assert_eq!(parking.needed(Some(at), at), None);
+        assert_eq!(parking.needed(Some(at), at + PATIENCE), Some(SHORTEST));
+    }
+}

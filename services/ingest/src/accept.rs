@@ -1,0 +1,223 @@
+//! Takes one message from the request to the queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
+use futures_util::{StreamExt as _, stream};
+use history::{Claim, History};
+use model::{Body, Clock, Event, EventKind, Job, Tenant};
+use queue::{Blobs, EventRecorder, Publisher, QueueError};
+use tonic::{Code, Status};
+
+use crate::config::Config;
+use crate::draft::Draft;
+use crate::readiness::Readiness;
+use crate::violations::{status, status_with_retry};
+
+/// A larger content is stored once in the object store, and not in every job.
+const INLINE_LIMIT: usize = 256 << 10;
+/// Publishes of one message in flight at once.
+const IN_FLIGHT: usize = 64;
+/// When to try again after the queue was full or away.
+const RETRY_HINT: Duration = Duration::from_secs(5);
+
+/// Accepts messages; one for the whole service.
+pub(crate) struct Acceptor {
+    pub(crate) config: Config,
+    pub(crate) publisher: Publisher,
+    pub(crate) blobs: Blobs,
+    pub(crate) events: EventRecorder,
+    pub(crate) history: History,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) readiness: Readiness,
+}
+
+impl Acceptor {
+    /// Makes a message durable and answers its ids, or refuses it with nothing queued.
+    pub(crate) async fn accept(
+        &self,
+        tenant: &Tenant,
+        request: SubmitRequest,
+    ) -> Result<SubmitResponse, Status> {
+        self.readiness.check()?;
+        let draft = Draft::check(request, tenant, &self.config, self.clock.now())?;
+        if self.was_accepted_before(&draft).await? {
+            return Ok(replay(&draft));
+        }
+        let body = self.place(&draft).await.map_err(|error| refusal(&error))?;
+        let recipients = self.publish(&draft, body).await?;
+        self.remember(&draft, &recipients).await;
+        let message_id = draft.id.to_string();
+        Ok(SubmitResponse {
+            message_id,
+            recipients,
+            replayed: false,
+        })
+    }
+
+    /// Whether the same request was carried out before, under the same idempotency key.
+    ///
+    /// Where Redis does not answer, the request is carried out: its ids derive from the key, so that the queue itself
+    /// stores a repetition within five minutes once.
+    async fn was_accepted_before(&self, draft: &Draft) -> Result<bool, Status> {
+        let Some(key) = &draft.idempotency else {
+            return Ok(false);
+        };
+        match self
+            .history
+            .claim(&draft.tenant, &key.text, &key.fingerprint)
+            .await
+        {
+            Ok(Claim::Done) => Ok(true),
+            Ok(Claim::Fresh | Claim::Unfinished) => Ok(false),
+            Ok(Claim::Taken) => Err(status(
+                Code::AlreadyExists,
+                "IDEMPOTENCY_KEY_REUSED",
+                "idempotency_key: was used for another message within 24 hours; use a new key",
+            )),
+            Err(error) => {
+                tracing::debug!(%error, "idempotency key not looked up");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Puts the content where its jobs will find it: into them, or into the object store before them.
+    async fn place(&self, draft: &Draft) -> Result<Body, QueueError> {
+        if draft.content.len() <= INLINE_LIMIT {
+            return Ok(Body::Inline(draft.content.clone()));
+        }
+        let name = format!("{}/{}", draft.expires_at.as_second(), draft.id);
+        self.blobs.put(&name, &draft.content).await?;
+        Ok(Body::Blob(name))
+    }
+
+    /// Publishes a job for each recipient; an error only if none was stored.
+    async fn publish(&self, draft: &Draft, body: Body) -> Result<Vec<SubmittedRecipient>, Status> {
+        let jobs: Vec<Job> = draft
+            .recipients
+            .iter()
+            .map(|recipient| draft.job(recipient, body.clone()))
+            .collect();
+        let published: Vec<(Job, Result<(), QueueError>)> = stream::iter(jobs)
+            .map(|job| async {
+                let stored = self.publish_job(&job).await;
+                (job, stored)
+            })
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await;
+        if let Some((_, Err(error))) = published.first()
+            && published.iter().all(|(_, stored)| stored.is_err())
+        {
+            return Err(refusal(error));
+        }
+        Ok(published
+            .into_iter()
+            .map(|(job, stored)| outcome(&job, stored.err()))
+            .collect())
+    }
+
+    async fn publish_job(&self, job: &Job) -> Result<(), QueueError> {
+        let payload = api::encode_job(job).into();
+        let to = job.destination();
+        match job.send_at {
+            Some(at) => {
+                self.publisher
+                    .schedule(job.class, to, job.id, at, payload)
+                    .await?
+            }
+            None => self.publisher.ready(job.class, to, job.id, payload).await?,
+        }
+        let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
+        // The job is safe, whatever becomes of its event, which is recorded in its own time.
+        if let Err(error) = self.events.record(api::encode_event(&accepted)).await {
+            tracing::warn!(job = %job.id, %error, "event of an accepted job not recorded");
+        }
+        Ok(())
+    }
+
+    /// Notes under the idempotency key that everything was stored.
+    async fn remember(&self, draft: &Draft, recipients: &[SubmittedRecipient]) {
+        let Some(key) = &draft.idempotency else {
+            return;
+        };
+        if recipients.iter().any(|recipient| recipient.error.is_some()) {
+            return;
+        }
+        let completed = self
+            .history
+            .complete(&draft.tenant, &key.text, &key.fingerprint)
+            .await;
+        if let Err(error) = completed {
+            tracing::debug!(%error, "idempotency key not completed");
+        }
+    }
+}
+
+/// The first answer again: every id in it derives from the idempotency key.
+fn replay(draft: &Draft) -> SubmitResponse {
+    let recipient = |recipient: &model::Address| SubmittedRecipient {
+        recipient: recipient.to_string(),
+        job_id: draft.job_id(recipient).to_string(),
+        error: None,
+    };
+    SubmitResponse {
+        message_id: draft.id.to_string(),
+        recipients: draft.recipients.iter().map(recipient).collect(),
+        replayed: true,
+    }
+}
+
+fn outcome(job: &Job, error: Option<QueueError>) -> SubmittedRecipient {
+    let recipient = job.recipient.to_string();
+    let Some(error) = error else {
+        return SubmittedRecipient {
+            recipient,
+            job_id: job.id.to_string(),
+            error: None,
+        };
+    };
+    tracing::warn!(job = %job.id, tenant = %job.tenant, %error, "recipient not accepted");
+    let (code, reason) = reason(&error);
+    let error = SubmitError {
+        reason: reason.to_owned(),
+        detail: error.to_string(),
+        code: code as i32,
+    };
+    SubmittedRecipient {
+        recipient,
+        job_id: String::new(),
+        error: Some(error),
+    }
+}
+
+/// The answer when nothing could be stored.
+fn refusal(error: &QueueError) -> Status {
+    let (code, reason) = reason(error);
+    tracing::warn!(%error, reason, "message not accepted");
+    let problem = match reason {
+        "QUEUE_FULL" => {
+            "the queue is full and nothing was queued; try again later, or raise nats.ready_bytes"
+        }
+        "MESSAGE_TOO_LARGE" => "the message is larger than the queue takes and nothing was queued",
+        _ => "the queue did not acknowledge the message; try again",
+    };
+    match code {
+        Code::ResourceExhausted | Code::Unavailable => {
+            status_with_retry(code, reason, problem, RETRY_HINT)
+        }
+        code => status(code, reason, problem),
+    }
+}
+
+fn reason(error: &QueueError) -> (Code, &'static str) {
+    match error {
+        QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
+        QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+        QueueError::Unacknowledged(_) | QueueError::ScheduleNotStored | QueueError::Refused(_) => {
+            (Code::Unavailable, "QUEUE_UNAVAILABLE")
+        }
+    }
+}
