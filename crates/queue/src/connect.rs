@@ -8,8 +8,8 @@ use model::Domain;
 use tokio::sync::watch;
 
 use crate::{
-    Blobs, Canceller, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap, Publisher, Puller,
-    QueueError, Settings, SetupError, Stage, Tombstones,
+    Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap,
+    Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
 };
 
 /// Publishes in flight at once, over the whole connection; beyond it publishers wait.
@@ -71,8 +71,9 @@ impl Queue {
         })
     }
 
-    /// Checks that every server syncs before it acknowledges; see [`SyncPolicy`](crate::SyncPolicy).
-    pub async fn check_durability(&self) -> Result<(), SetupError> {
+    /// Asks every server whether it syncs before it acknowledges, unless [`SyncPolicy`](crate::SyncPolicy) says
+    /// otherwise, and how full it is.
+    pub async fn check(&self) -> Result<Condition, SetupError> {
         crate::durability::check(&self.settings).await
     }
 

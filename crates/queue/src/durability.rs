@@ -1,4 +1,7 @@
-//! Checks that acknowledged means synced (ADR 2), on every server of the cluster.
+//! Asks the servers whether acknowledged means synced (ADR 2), and how full they are.
+//!
+//! A server that syncs lazily is evidence against the whole queue. A server that does not answer is not: it may be the
+//! one node that is down while the others hold the quorum. It is asked again.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Deserialize)]
 struct Jsz {
     server_id: String,
+    /// Octets of file storage in use.
+    storage: u64,
     config: JszConfig,
     meta_cluster: Option<MetaCluster>,
 }
@@ -28,6 +33,7 @@ struct Jsz {
 #[serde(default)]
 struct JszConfig {
     sync_always: bool,
+    max_storage: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,22 +41,38 @@ struct MetaCluster {
     cluster_size: usize,
 }
 
-/// Asks every server; an error names the first that would lose acknowledged mail.
-pub(crate) async fn check(settings: &Settings) -> Result<(), SetupError> {
+/// What the servers said of themselves.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// How much of its file storage the fullest server uses, from 0 to 1.
+    pub fullness: f64,
+    /// Why not every server of the cluster could be asked; `None` where every one was.
+    pub unasked: Option<SetupError>,
+}
+
+/// Asks every server. An error names one that would lose acknowledged mail, or says that none answered.
+pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> {
     if settings.sync == SyncPolicy::AllowLazy {
-        tracing::warn!("nats.sync is allow-lazy: a power cut can lose accepted mail");
-        return Ok(());
+        return Ok(Condition::default());
     }
-    let mut servers = BTreeSet::new();
-    let mut size = 1;
+    let (mut servers, mut size) = (BTreeSet::new(), 1);
+    let mut condition = Condition::default();
     for monitor in &settings.monitors {
-        for address in addresses(monitor).await? {
-            let answer = ask(monitor, address).await?;
+        for answer in ask_all(monitor).await {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    condition.unasked = Some(error);
+                    continue;
+                }
+            };
             if !answer.config.sync_always {
                 return Err(SetupError::LazySync {
                     monitor: monitor.clone(),
                 });
             }
+            let limit = answer.config.max_storage.max(1);
+            condition.fullness = condition.fullness.max(answer.storage as f64 / limit as f64);
             size = size.max(
                 answer
                     .meta_cluster
@@ -59,13 +81,28 @@ pub(crate) async fn check(settings: &Settings) -> Result<(), SetupError> {
             servers.insert(answer.server_id);
         }
     }
-    if servers.len() < size {
-        return Err(SetupError::ServersNotAsked {
-            asked: servers.len(),
-            size,
-        });
+    match condition.unasked.take() {
+        Some(error) if servers.is_empty() => return Err(error),
+        Some(error) => condition.unasked = Some(error),
+        None if servers.len() < size => {
+            condition.unasked = Some(SetupError::ServersNotAsked {
+                asked: servers.len(),
+                size,
+            });
+        }
+        None => {}
     }
-    Ok(())
+    Ok(condition)
+}
+
+/// The answer of every server behind one endpoint.
+async fn ask_all(monitor: &str) -> Vec<Result<Jsz, SetupError>> {
+    let addresses = match addresses(monitor).await {
+        Ok(addresses) => addresses,
+        Err(error) => return vec![Err(error)],
+    };
+    let asking = addresses.into_iter().map(|address| ask(monitor, address));
+    futures_util::future::join_all(asking).await
 }
 
 /// All addresses of one endpoint: a headless service's name stands for every server behind it.

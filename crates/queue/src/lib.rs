@@ -20,6 +20,7 @@ mod tombstones;
 
 pub use blobs::Blobs;
 pub use connect::Queue;
+pub use durability::Condition;
 pub use error::{QueueError, SetupError};
 pub use events::{Encode, EventReader, EventRecorder, RecordedBatch, Since};
 pub use holds::{Hold, Holds};

@@ -18,7 +18,7 @@ use crate::slot::Release;
 use crate::throttle::Inner;
 
 /// Slots renewed in one call: about a millisecond of Redis's time.
-const RENEWED_AT_ONCE: usize = 500;
+const RENEWED_AT_ONCE: usize = 100;
 /// Slots released in one write.
 const RELEASED_AT_ONCE: usize = 256;
 /// The first wait before dialling again, which doubles up to the longest.

@@ -1,46 +1,86 @@
-//! Whether messages may be accepted at this moment: only while the queue would keep them.
+//! Whether messages may be accepted at this moment: only while the queue would keep them and has room.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use queue::Queue;
+use queue::{Condition, Queue, SetupError};
 use runtime::Shutdown;
 use tonic::{Code, Status};
 use tonic_health::server::HealthReporter;
 
 use crate::violations::status_with_retry;
 
-/// How often a queue that failed its check is asked again.
-const RECHECK: Duration = Duration::from_secs(5);
+/// How often the servers are asked; also at once when the connection was made anew.
+const EVERY: Duration = Duration::from_secs(5);
+/// The part of a server's storage beyond which nothing is accepted. After its disk is full a nats-server needs a
+/// restart, and what is accepted already still needs room to be deferred.
+const FULL: f64 = 0.8;
 
-/// Read by every call, written by [`watch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    NotDurable,
+    Full,
+}
+
+/// Read by every call, written by [`watch`]; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Readiness(Arc<AtomicBool>);
+pub(crate) struct Readiness(Arc<RwLock<State>>);
 
 impl Readiness {
     /// Ready: the queue was checked when the process started.
     pub(crate) fn ready() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self(Arc::new(RwLock::new(State::Ready)))
     }
 
     /// Refuses where a message could be accepted and lost.
     pub(crate) fn check(&self) -> Result<(), Status> {
-        if self.0.load(Ordering::Relaxed) {
-            return Ok(());
+        match self.get() {
+            State::Ready => Ok(()),
+            State::NotDurable => Err(status_with_retry(
+                Code::Unavailable,
+                "QUEUE_NOT_DURABLE",
+                "the queue would not keep messages: a nats-server runs without `sync_interval: always`; see the log",
+                EVERY,
+            )),
+            State::Full => Err(status_with_retry(
+                Code::ResourceExhausted,
+                "QUEUE_FULL",
+                "the queue's storage is nearly full and nothing was queued; try again later, or give the nats-server \
+                 more max_file_store",
+                EVERY,
+            )),
         }
-        let problem = "the queue would not keep messages: its servers were found without `sync_interval: always`; \
-                       see the log";
-        Err(status_with_retry(
-            Code::Unavailable,
-            "QUEUE_NOT_DURABLE",
-            problem,
-            RECHECK,
-        ))
+    }
+
+    fn get(&self) -> State {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what the servers said; servers that did not answer change nothing.
+    fn update(&self, checked: &Result<Condition, SetupError>) {
+        let state = match checked {
+            Ok(condition) if condition.fullness >= FULL => State::Full,
+            Ok(_) => State::Ready,
+            Err(SetupError::LazySync { .. }) => State::NotDurable,
+            Err(error) => return tracing::warn!(%error, "no nats-server could be asked how it is"),
+        };
+        let before = std::mem::replace(
+            &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
+            state,
+        );
+        if before == state {
+            return;
+        }
+        match state {
+            State::Ready => tracing::info!("accepting messages again"),
+            State::NotDurable => tracing::error!("a nats-server syncs lazily, accepting nothing"),
+            State::Full => tracing::error!("queue storage nearly full, accepting nothing"),
+        }
     }
 }
 
-/// Asks the servers again whenever the connection was made anew, and tells the health service.
+/// Asks the servers again and again, and tells the health service.
 pub(crate) async fn watch(
     queue: Queue,
     readiness: Readiness,
@@ -50,31 +90,66 @@ pub(crate) async fn watch(
     let mut connections = queue.connections();
     connections.mark_unchanged();
     loop {
-        let is_ready = readiness.0.load(Ordering::Relaxed);
         tokio::select! {
             () = shutdown.requested() => break,
             changed = connections.changed() => if changed.is_err() { break },
-            () = tokio::time::sleep(RECHECK), if !is_ready => {}
+            () = tokio::time::sleep(EVERY) => {}
         }
-        let durable = queue.check_durability().await;
-        if let Err(error) = &durable {
-            tracing::error!(%error, "queue is not durable, accepting nothing");
-        }
-        readiness.0.store(durable.is_ok(), Ordering::Relaxed);
-        report(&health, durable.is_ok()).await;
+        readiness.update(&queue.check().await);
+        report(&health, readiness.get()).await;
     }
-    report(&health, false).await;
+    report(&health, State::NotDurable).await;
 }
 
-async fn report(health: &HealthReporter, is_ready: bool) {
+async fn report(health: &HealthReporter, state: State) {
     use tonic_health::ServingStatus::{NotServing, Serving};
-    health
-        .set_service_status("", if is_ready { Serving } else { NotServing })
-        .await;
-    health
-        .set_service_status(
-            "postrider.v1.Submission",
-            if is_ready { Serving } else { NotServing },
-        )
-        .await;
+    let serving = if state == State::Ready {
+        Serving
+    } else {
+        NotServing
+    };
+    for service in ["", "postrider.v1.Submission"] {
+        health.set_service_status(service, serving).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_after(checked: Result<Condition, SetupError>) -> Option<Code> {
+        let readiness = Readiness::ready();
+        readiness.update(&checked);
+        readiness.check().err().map(|status| status.code())
+    }
+
+    fn unreachable() -> SetupError {
+        SetupError::Monitor {
+            monitor: "http://n3:8222".into(),
+            problem: "refused".into(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_down_stops_nothing() {
+        let condition = Condition {
+            fullness: 0.1,
+            unasked: Some(unreachable()),
+        };
+        assert_eq!(code_after(Ok(condition)), None);
+        assert_eq!(code_after(Err(unreachable())), None);
+    }
+
+    #[test]
+    fn a_server_that_syncs_lazily_or_is_full_stops_everything() {
+        let lazy = SetupError::LazySync {
+            monitor: "http://n1:8222".into(),
+        };
+        assert_eq!(code_after(Err(lazy)), Some(Code::Unavailable));
+        let full = Condition {
+            fullness: 0.81,
+            unasked: None,
+        };
+        assert_eq!(code_after(Ok(full)), Some(Code::ResourceExhausted));
+    }
 }

@@ -51,7 +51,7 @@ enum Verb {
     /// Run every service in one process.
     All(AllArgs),
     /// Submit one message.
-    Send(send::SendArgs),
+    Send(Box<send::SendArgs>),
     /// Show what became of a message or of one recipient's job.
     Status(status::StatusArgs),
     /// Cancel what is not sent yet of a message, or one recipient's job.

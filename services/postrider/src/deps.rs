@@ -20,7 +20,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) async fn queue(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Queue> {
     let settings = config.nats.settings(config.ingest.longest_stay());
     let queue = patiently(shutdown, || Queue::connect(settings.clone())).await?;
-    patiently(shutdown, || queue.check_durability()).await?;
+    let condition = patiently(shutdown, || queue.check()).await?;
+    if let Some(error) = condition.unasked {
+        tracing::warn!(%error, "not every nats-server could be asked whether it syncs");
+    }
+    if config.nats.is_lazy() {
+        tracing::warn!("nats.sync is allow-lazy: a power cut can lose accepted mail");
+    }
     patiently(shutdown, || queue.set_up()).await?;
     Ok(queue)
 }
@@ -37,10 +43,7 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let hopeless = matches!(
-            error,
-            SetupError::LazySync { .. } | SetupError::ServersNotAsked { .. }
-        );
+        let hopeless = matches!(error, SetupError::LazySync { .. });
         if hopeless || shutdown.is_requested() || tokio::time::Instant::now() >= deadline {
             return Err(anyhow::Error::new(error).context("prepare the queue"));
         }

@@ -16,6 +16,8 @@ redis.call('ZADD', KEYS[2], expiry, ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ttl)
 for index = 3, #KEYS do
   redis.call('ZADD', KEYS[index], expiry, ARGV[index + 2])
-  redis.call('PEXPIRE', KEYS[index], ttl)
+  if KEYS[index] ~= KEYS[index + 1] then
+    redis.call('PEXPIRE', KEYS[index], ttl)
+  end
 end
 return {redis.call('ZCARD', KEYS[2]), id}

@@ -1,19 +1,23 @@
 //! What the log says of an outage.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use throttle::{Limits, Mode};
 
 use crate::server::RedisServer;
 use crate::worker::{Worker, path};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this test's thread logged; the other tests have threads of their own.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -21,25 +25,13 @@ impl Write for Log {
     }
 }
 
-impl Log {
-    fn lines(&self) -> Vec<String> {
-        let bytes = self.0.lock().unwrap();
-        let text = std::str::from_utf8(&bytes).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
-}
-
 #[tokio::test]
 async fn an_outage_is_one_warning_and_one_all_clear() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
+    let format = tracing_subscriber::fmt()
+        .with_writer(|| Log)
         .without_time()
-        .with_target(false)
-        .with_ansi(false)
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+        .with_target(false);
+    format.with_ansi(false).init();
 
     let mut server = RedisServer::start();
     let worker = Worker::join(&server, "one").await;
@@ -51,7 +43,8 @@ async fn an_outage_is_one_warning_and_one_all_clear() {
     server.launch();
     worker.reach(Mode::Shared).await;
 
-    let lines = log.lines();
+    let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert_eq!(lines[0], "INFO throttling together with other workers");
     assert!(

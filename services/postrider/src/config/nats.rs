@@ -59,6 +59,11 @@ impl Default for RawNats {
 pub struct Nats(Settings);
 
 impl Nats {
+    /// Whether servers may acknowledge what is not on disk.
+    pub fn is_lazy(&self) -> bool {
+        self.0.sync == SyncPolicy::AllowLazy
+    }
+
     /// Uses one server, wherever the file pointed.
     pub fn point_at(&mut self, server: &str, monitor: &str) {
         self.0.servers = vec![server.to_owned()];
