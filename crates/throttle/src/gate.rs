@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::bucket::Bucket;
 use crate::lease::{Lease, Terms};
 use crate::scripts::Decision;
-use crate::throttle::{Reason, Wait};
-use crate::{Limits, Mode};
+use crate::{Limits, Mode, Reason, Wait};
 
 /// How long a path that nobody asks about is remembered: longer than any bucket matters.
 const REMEMBERED: Duration = Duration::from_secs(600);

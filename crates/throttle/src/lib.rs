@@ -11,7 +11,10 @@
 //! - a worker that dies gives back its slots within one time to live; one that lives renews all of them with one
 //!   heartbeat ([`SlotGuard`]; `heartbeat.rs`);
 //! - Redis away, slow or wiped neither stops sending nor opens the throttle: a worker falls back to its share of the
-//!   limits ([`Mode::Local`]; `gate.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`).
+//!   limits ([`Mode::Local`]; `gate.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`). What was
+//!   sent meanwhile is not made up for, so a return may cost a path one burst more.
+//!
+//! Redis must not evict (`maxmemory-policy noeviction`): a bucket it forgets is a full one.
 
 mod bucket;
 mod gate;
@@ -23,9 +26,11 @@ mod scripts;
 mod settings;
 mod slot;
 mod throttle;
+mod wait;
 
 pub use limits::Limits;
 pub use link::Mode;
 pub use settings::Settings;
 pub use slot::SlotGuard;
-pub use throttle::{AddressError, Reason, Throttle, Wait};
+pub use throttle::{AddressError, Throttle};
+pub use wait::{Reason, Wait};

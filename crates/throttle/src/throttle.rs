@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use model::Path;
 use tokio::sync::{mpsc, watch};
@@ -16,44 +15,12 @@ use crate::lease::Terms;
 use crate::link::{Away, Line, Link};
 use crate::scripts::{AdmitReply, Asker, Decision, Question, Scripts, Slot, Tokens};
 use crate::slot::{Claim, Release};
-use crate::{Limits, Mode, Settings, SlotGuard};
-
-/// The longest wait for a connection before asking again: any worker may give one back at any time.
-const CONNECTION_WAIT: Duration = Duration::from_millis(500);
+use crate::{Limits, Mode, Reason, Settings, SlotGuard, Wait};
 
 /// The configured address is not one of a Redis.
 #[derive(Debug, thiserror::Error)]
 #[error("not the address of a Redis")]
 pub struct AddressError(#[source] redis::RedisError);
-
-/// Why not now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The path's rate is used up.
-    RateLimited,
-    /// All the path's connections are open.
-    ConnectionsInUse,
-}
-
-/// Not now: the one reason, and how long to wait before asking again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
-    /// Why.
-    pub reason: Reason,
-    /// When it is worth asking again: exact for rates, a guess for connections.
-    pub retry_after: Duration,
-}
-
-impl Wait {
-    /// A wait for a connection that is free at the latest after `longest`.
-    pub(crate) fn for_connection(longest: Duration) -> Self {
-        let retry_after = longest.min(CONNECTION_WAIT.mul_f64(rand::random_range(0.5..1.0)));
-        Self {
-            reason: Reason::ConnectionsInUse,
-            retry_after,
-        }
-    }
-}
 
 /// A handle to the limits of a cell. Clones are the same worker.
 #[derive(Debug, Clone)]
