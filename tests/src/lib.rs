@@ -1,1 +1,26 @@
-//! tests
+//! The harness of the end-to-end tests: real clusters on loopback, driven and checked from outside.
+//!
+//! A test gets a [`Cluster`] of real servers and services, submits through [`Api`], reads events into [`Books`], and
+//! holds them against the simulator's ledger. Nothing here looks into a service: what a test knows, a customer or an
+//! operator could know.
+//!
+//! Invariants: one cluster at a time; every wait is for a condition and has a deadline; a WARN or ERROR that a test did
+//! not announce fails it; nothing is left running.
+
+mod api;
+mod books;
+mod cluster;
+mod logs;
+mod mail;
+mod tools;
+mod verbs;
+mod wait;
+mod world;
+
+pub use self::api::Api;
+pub use self::books::{Books, Copy, Reconciled};
+pub use self::cluster::{Cluster, Setup};
+pub use self::mail::{letter, letter_to, submit_all};
+pub use self::verbs::{Printed, Verbs};
+pub use self::wait::{PATIENCE, eventually};
+pub use self::world::{provider, world};

@@ -2,7 +2,7 @@
 //!
 //! Owns the keys `{cell}:done:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
 //! hand in bytes and get the same bytes back. Never the only copy of anything: a marker lost costs at most a
-//! duplicate, a timeline lost an answer (DESIGN principle 2).
+//! duplicate, a timeline lost an answer (ADR 1).
 //!
 //! Promises:
 //! - no call waits for Redis longer than [`Settings`] say; while Redis is away calls fail at once and callers carry on;

@@ -4,7 +4,7 @@
 //! crate can depend on it and it depends on none of them.
 //!
 //! Invariant: a value that came out of a constructor here holds no CR, LF or NUL where a protocol line could
-//! later be made of it (DESIGN principle "raw input never becomes a subject, key, header or command").
+//! later be made of it.
 
 mod address;
 mod clock;

@@ -2,7 +2,7 @@
 //!
 //! An in-progress acknowledgement proves nothing by itself: the broker takes late ones in silence. So each round ends,
 //! for every stream, with one that asks for a reply, and only its answer proves the holds of that stream, as of the
-//! moment the round began (DESIGN, Holds).
+//! moment the round began (ADR 10).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

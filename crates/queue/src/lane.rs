@@ -1,7 +1,7 @@
 //! Which stream a job stands in.
 //!
 //! A lane is a share of the destinations; each has one stream for every class and stage. Domains are subjects and
-//! never consumers (DESIGN principle 4).
+//! never consumers (ADR 3).
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //!
 //! The only user of NATS. Payloads are opaque here: the services encode jobs and events, and this crate moves their
 //! bytes. Invariants: a publish is reported done only when JetStream acknowledged it; a schedule never carries a
-//! `Nats-Msg-Id` (DESIGN, life of a message 8); a pulled job is held, and its hold extended, until it is settled or
+//! `Nats-Msg-Id` (ADR 4); a pulled job is held, and its hold extended, until it is settled or
 //! given back.
 
 mod blobs;

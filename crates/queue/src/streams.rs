@@ -65,7 +65,7 @@ fn ready_stream(lane: &Lane, class: Class, max_bytes: u64, settings: &Settings) 
 }
 
 /// No `max_bytes`, `max_messages` or `max_age`: a schedule stream rejects `DiscardPolicy::New`, and any other policy
-/// would throw away the mail that has waited longest. Ingest bounds what can be deferred.
+/// would throw away the mail that has waited longest. Ingest accepts nothing once the servers' storage is nearly full.
 fn deferred_stream(lane: &Lane, class: Class, settings: &Settings) -> Config {
     Config {
         name: lane.stream(class, Stage::Deferred),
@@ -153,21 +153,36 @@ async fn make_tombstones(
     })
 }
 
+/// An object store has no call that updates it, but the stream behind it has.
 async fn make_bodies(
     jetstream: &jetstream::Context,
     settings: &Settings,
 ) -> Result<(), SetupError> {
+    let max_age = settings.body_age + BODY_GRACE;
     let config = object_store::Config {
         bucket: BODIES.to_owned(),
         // The broker itself collects what no job can need any more.
-        max_age: settings.body_age + BODY_GRACE,
+        max_age,
         storage: StorageType::File,
         num_replicas: settings.replicas,
         ..object_store::Config::default()
     };
-    let made = jetstream.create_object_store(config).await;
-    made.map(drop).map_err(|error| SetupError::Asset {
+    let asset = |problem: String| SetupError::Asset {
         what: format!("bucket {BODIES}"),
-        problem: error.to_string(),
-    })
+        problem,
+    };
+    let Err(refused) = jetstream.create_object_store(config).await else {
+        return Ok(());
+    };
+    let Ok(existing) = jetstream.get_stream(format!("OBJ_{BODIES}")).await else {
+        return Err(asset(refused.to_string()));
+    };
+    let mut config = existing.cached_info().config.clone();
+    config.max_age = max_age;
+    config.num_replicas = settings.replicas;
+    jetstream
+        .update_stream(config)
+        .await
+        .map(drop)
+        .map_err(|error| asset(error.to_string()))
 }

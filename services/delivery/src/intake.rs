@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use history::History;
-use model::{Body, Clock, Job, Provider, Verdict};
+use model::{Body, Clock, Job, JobId, Provider, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{RouteError, Routing};
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,6 +16,13 @@ use crate::site::Sites;
 
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pauses before a marker that could not be read is asked for again; longer together than Redis needs to fail over.
+const MARKER_PAUSES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_millis(1000),
+    Duration::from_millis(2500),
+];
 
 /// Screens jobs; one for the whole worker.
 pub(crate) struct Intake {
@@ -78,14 +86,10 @@ impl Intake {
             return Some(held);
         }
         let job = held.job.id;
-        match self.history.done(job).await {
-            Ok(Some(event)) => {
-                tracing::info!(%job, "job was finished before, recording its outcome again");
-                log_unsettled(self.settler.settle_again(held, event.to_vec()).await);
-                return None;
-            }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%job, %error, "marker not read"),
+        if let Some(event) = self.marker(job).await {
+            tracing::info!(%job, "job was finished before, recording its outcome again");
+            log_unsettled(self.settler.settle_again(held, event.to_vec()).await);
+            return None;
         }
         if held.redelivered && self.has_later_schedule(&held.job).await {
             tracing::info!(%job, "job was deferred before, its schedule goes on");
@@ -93,6 +97,19 @@ impl Intake {
             return None;
         }
         Some(held)
+    }
+
+    /// The event that ended the job before, if one did. A Redis that is merely slow is asked again: without an answer
+    /// the job is sent, and may be sent twice.
+    async fn marker(&self, job: JobId) -> Option<Bytes> {
+        for pause in MARKER_PAUSES {
+            match self.history.done(job).await {
+                Ok(marker) => return marker,
+                Err(error) => tracing::debug!(%job, %error, "marker not read"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.history.done(job).await.unwrap_or_default()
     }
 
     /// Whether an earlier run of this job deferred or parked it before it died.

@@ -1,4 +1,4 @@
-//! Makes the outcome of an attempt durable, and only then lets the queue forget the job (DESIGN, life of a message 8).
+//! Makes the outcome of an attempt durable, and only then lets the queue forget the job (ADR 4).
 //!
 //! A terminal outcome: marker, event, acknowledgement. A deferral: next schedule, event, acknowledgement. Killed
 //! between any two of these steps, the job comes back, finds its marker or its schedule, and goes on from there.

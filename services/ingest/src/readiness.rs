@@ -89,6 +89,7 @@ pub(crate) async fn watch(
 ) {
     let mut connections = queue.connections();
     connections.mark_unchanged();
+    report(&health, readiness.get()).await;
     loop {
         tokio::select! {
             () = shutdown.requested() => break,

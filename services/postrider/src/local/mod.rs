@@ -12,6 +12,6 @@ mod stack;
 
 pub use child::Child;
 pub use embedded::Embedded;
-pub use nats::NatsServer;
+pub use nats::{NatsServer, SyncInterval};
 pub use redis::RedisServer;
-pub use stack::{Stack, StackOptions, free_port};
+pub use stack::{Service, Stack, StackOptions, free_port};

@@ -13,6 +13,15 @@ use super::programs;
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
 
+/// When a nats-server syncs what it acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncInterval {
+    /// Before it acknowledges: a power cut loses nothing that was accepted.
+    Always,
+    /// Every two minutes, as nats-server does by itself: for tests that it is refused.
+    Default,
+}
+
 /// A running nats-server.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -33,12 +42,17 @@ struct Ports {
 impl NatsServer {
     /// Starts one with its data in `dir`, on free ports of loopback.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_syncing(dir, SyncInterval::Always).await
+    }
+
+    /// The same, with a choice of when it syncs.
+    pub async fn start_syncing(dir: &Path, interval: SyncInterval) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let dir = dir
             .canonicalize()
             .with_context(|| format!("find {}", dir.display()))?;
         let config = dir.join("nats.conf");
-        std::fs::write(&config, configuration(&dir))
+        std::fs::write(&config, configuration(&dir, interval))
             .context("write the configuration of nats-server")?;
         let mut command = Command::new(programs::nats_server()?);
         let mut child = Child::start(
@@ -76,15 +90,19 @@ impl NatsServer {
     }
 }
 
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, interval: SyncInterval) -> String {
     let dir = dir.display();
+    let sync = match interval {
+        SyncInterval::Always => ", sync_interval: always",
+        SyncInterval::Default => "",
+    };
     format!(
         "server_name: postrider\n\
          listen: \"127.0.0.1:-1\"\n\
          http: \"127.0.0.1:-1\"\n\
          ports_file_dir: \"{dir}\"\n\
          # Accepted means synced: without this a power cut loses acknowledged mail.\n\
-         jetstream {{ store_dir: \"{dir}/jetstream\", sync_interval: always }}\n"
+         jetstream {{ store_dir: \"{dir}/jetstream\"{sync} }}\n"
     )
 }
 

@@ -28,6 +28,28 @@ pub struct StackOptions {
     pub config: RawConfig,
 }
 
+/// A process of the stack.
+#[derive(Debug, Clone, Copy)]
+pub struct Service<'a> {
+    /// Tells it from others, and names its log.
+    pub name: &'a str,
+    /// The program's verb.
+    pub verb: &'a str,
+    /// Variables that override the configuration file: `("POSTRIDER__NATS__SYNC", "allow-lazy")`.
+    pub environment: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Service<'a> {
+    /// As the configuration file has it.
+    pub fn new(name: &'a str, verb: &'a str) -> Self {
+        Self {
+            name,
+            verb,
+            environment: &[],
+        }
+    }
+}
+
 /// A running stack.
 pub struct Stack {
     program: PathBuf,
@@ -43,13 +65,18 @@ pub struct Stack {
 impl Stack {
     /// Starts the servers and the simulator. Ingest and workers are started by the caller.
     pub async fn start(options: StackOptions) -> anyhow::Result<Self> {
+        let nats = NatsServer::start(&options.dir.join("nats")).await?;
+        Self::start_on(nats, options).await
+    }
+
+    /// The same around a nats-server that runs already.
+    pub async fn start_on(nats: NatsServer, options: StackOptions) -> anyhow::Result<Self> {
         let StackOptions {
             program,
             dir,
             tenants,
             mut config,
         } = options;
-        let nats = NatsServer::start(&dir.join("nats")).await?;
         let redis = RedisServer::start(&dir.join("redis")).await?;
         let keys: Vec<String> = tenants.iter().map(|_| random_key()).collect();
         config.nats.servers = vec![nats.url.clone()];
@@ -71,7 +98,7 @@ impl Stack {
         let file = dir.join("postrider.toml");
         let text = toml::to_string(&config).context("write the configuration")?;
         std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-        let mailsim = spawn(&program, &dir, "mailsim", "mailsim")?;
+        let mailsim = spawn(&program, &dir, &Service::new("mailsim", "mailsim"))?;
         wait_for(dns).await.context("start mailsim")?;
         Ok(Self {
             program,
@@ -87,8 +114,7 @@ impl Stack {
 
     /// Starts an ingest service and waits until it answers.
     pub async fn start_ingest(&mut self) -> anyhow::Result<()> {
-        let ingest = spawn(&self.program, &self.dir, "ingest", "ingest")?;
-        self.services.push(ingest);
+        self.start_service(&Service::new("ingest", "ingest"))?;
         wait_for(self.address()?)
             .await
             .with_context(|| format!("start ingest; see {}", self.log("ingest").display()))
@@ -96,8 +122,13 @@ impl Stack {
 
     /// Starts a delivery worker; `name` tells it from others.
     pub fn start_worker(&mut self, name: &str) -> anyhow::Result<()> {
-        let worker = spawn(&self.program, &self.dir, name, "delivery")?;
-        self.services.push(worker);
+        self.start_service(&Service::new(name, "delivery"))
+    }
+
+    /// Starts a service and waits for nothing.
+    pub fn start_service(&mut self, service: &Service<'_>) -> anyhow::Result<()> {
+        let started = spawn(&self.program, &self.dir, service)?;
+        self.services.push(started);
         Ok(())
     }
 
@@ -182,12 +213,18 @@ impl Stack {
     }
 }
 
-fn spawn(program: &Path, dir: &Path, name: &str, verb: &str) -> anyhow::Result<Child> {
+fn spawn(program: &Path, dir: &Path, service: &Service<'_>) -> anyhow::Result<Child> {
+    let Service {
+        name,
+        verb,
+        environment,
+    } = service;
     let mut command = Command::new(program);
     command
         .arg("--config")
         .arg(dir.join("postrider.toml"))
-        .arg(verb);
+        .arg(verb)
+        .envs(environment.iter().copied());
     Child::start(name, &mut command, &dir.join(format!("{name}.log")))
 }
 

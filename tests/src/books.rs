@@ -1,0 +1,185 @@
+//! The books of a test: what was accepted, what the events say, and what the ledger says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use api::v1::{Event, EventKind, SubmitResponse};
+use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
+use mailsim::ledger::{Entry, Outcome};
+use tonic::Status;
+
+/// One job's page.
+#[derive(Debug, Default)]
+struct Page {
+    message: String,
+    recipient: String,
+    is_accepted: bool,
+    /// Distinct terminal events by id.
+    endings: BTreeMap<String, EventKind>,
+}
+
+/// What is known of every job.
+#[derive(Debug, Default)]
+pub struct Books {
+    pages: HashMap<String, Page>,
+    ended: usize,
+    accepted: usize,
+}
+
+/// A message that stands in a mailbox more than once.
+#[derive(Debug)]
+pub struct Copy {
+    /// Whose mailbox.
+    pub recipient: String,
+    /// When each copy was taken, the first one first.
+    pub taken_at: Vec<Timestamp>,
+}
+
+/// The books held against the ledger.
+#[derive(Debug)]
+pub struct Reconciled {
+    /// What does not fit, in words.
+    pub faults: Vec<String>,
+    /// What was received more than once.
+    pub duplicates: Vec<Copy>,
+    /// Jobs by how they ended.
+    pub endings: BTreeMap<&'static str, usize>,
+}
+
+impl Books {
+    /// The API accepted a message.
+    pub fn accepted(&mut self, response: SubmitResponse) {
+        for recipient in response.recipients {
+            self.accepted += 1;
+            let page = self.pages.entry(recipient.job_id).or_default();
+            page.is_accepted = true;
+            page.message.clone_from(&response.message_id);
+            page.recipient = recipient.recipient;
+        }
+    }
+
+    /// An event was seen, perhaps not for the first time.
+    pub fn happened(&mut self, event: Event) {
+        let kind = event.kind();
+        let page = self.pages.entry(event.job_id).or_default();
+        page.message = event.message_id;
+        page.recipient = event.recipient;
+        if is_terminal(kind) {
+            self.ended += usize::from(page.endings.is_empty());
+            page.endings.insert(event.id, kind);
+        }
+    }
+
+    /// Jobs that came to their end.
+    pub fn ended(&self) -> usize {
+        self.ended
+    }
+
+    /// Reads events until `count` jobs have ended.
+    pub async fn read_until_ended(
+        &mut self,
+        count: usize,
+        events: &mut (impl Stream<Item = Result<Event, Status>> + Unpin),
+        patience: Duration,
+    ) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + patience;
+        while self.ended < count {
+            match tokio::time::timeout_at(deadline, events.next()).await {
+                Ok(Some(event)) => self.happened(event.context("watch events")?),
+                Ok(None) => bail!("the server ended the watch"),
+                Err(_) => bail!(
+                    "{} of {count} jobs ended within {} s; open: {:?}",
+                    self.ended,
+                    patience.as_secs(),
+                    self.open().take(10).collect::<BTreeSet<_>>()
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> impl Iterator<Item = &str> {
+        let open = self.pages.values().filter(|page| page.endings.is_empty());
+        open.map(|page| page.recipient.as_str())
+    }
+
+    /// Holds every page against the mailboxes.
+    pub fn reconcile(&self, ledger: Vec<Entry>) -> Reconciled {
+        let mut taken = copies(ledger);
+        let mut reconciled = Reconciled {
+            faults: Vec::new(),
+            duplicates: Vec::new(),
+            endings: BTreeMap::new(),
+        };
+        for (job, page) in &self.pages {
+            let taken_at = taken
+                .remove(&(page.message.clone(), page.recipient.clone()))
+                .unwrap_or_default();
+            reconciled.compare(job, page, taken_at);
+        }
+        for ((message, recipient), _) in taken {
+            let fault = format!("{recipient} got {message}, which nobody sent");
+            reconciled.faults.push(fault);
+        }
+        reconciled
+    }
+}
+
+impl Reconciled {
+    fn compare(&mut self, job: &str, page: &Page, taken_at: Vec<Timestamp>) {
+        let recipient = &page.recipient;
+        let mut fault = |text: String| self.faults.push(format!("{job} to {recipient} {text}"));
+        if !page.is_accepted {
+            fault("was never accepted".into());
+        }
+        let kinds: Vec<EventKind> = page.endings.values().copied().collect();
+        match kinds[..] {
+            [] => fault("came to no end".into()),
+            [EventKind::Delivered] if taken_at.is_empty() => {
+                fault("is delivered, but did not arrive".into());
+            }
+            [EventKind::Delivered] => {}
+            [kind] if !taken_at.is_empty() => fault(format!("is {kind:?}, but arrived")),
+            [_] => {}
+            [..] => fault(format!("has several ends: {:?}", page.endings)),
+        }
+        if let [kind] = kinds[..] {
+            *self.endings.entry(kind.as_str_name()).or_default() += 1;
+        }
+        if taken_at.len() > 1 {
+            let recipient = recipient.clone();
+            self.duplicates.push(Copy {
+                recipient,
+                taken_at,
+            });
+        }
+    }
+}
+
+/// When each accepted message arrived, by message and recipient.
+fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Timestamp>> {
+    let mut copies: HashMap<_, Vec<Timestamp>> = HashMap::new();
+    for entry in ledger {
+        if entry.outcome == Outcome::Accepted {
+            // Postrider's Message-ID is <message id@sender's domain>.
+            let id = entry.message_id.unwrap_or_default();
+            let id = id.split('@').next().unwrap_or_default().to_owned();
+            let taken_at = copies.entry((id, entry.recipient)).or_default();
+            taken_at.push(entry.time);
+        }
+    }
+    copies
+}
+
+fn is_terminal(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Unspecified | EventKind::Accepted | EventKind::Deferred => false,
+        EventKind::Delivered
+        | EventKind::Bounced
+        | EventKind::Expired
+        | EventKind::Quarantined
+        | EventKind::Cancelled => true,
+    }
+}

@@ -1,0 +1,242 @@
+//! A cluster of real processes that lives as long as its test.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use mailsim::ledger::{self, Entry};
+use postrider::config::RawConfig;
+use postrider::local::{Child, NatsServer, Service, Stack, StackOptions, SyncInterval};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{Api, PATIENCE, Verbs, eventually, logs, tools, world};
+
+/// Clusters at once. One keeps two cores busy; the semaphore is fair, so no test waits for ever.
+static TURNS: Semaphore = Semaphore::const_new(1);
+
+/// How a test wants its cluster.
+pub struct Setup {
+    program: PathBuf,
+    tenants: Vec<String>,
+    config: RawConfig,
+    allowed: Vec<&'static str>,
+    sync: SyncInterval,
+}
+
+impl Setup {
+    /// One tenant and [`world`], run by the program at `program`.
+    pub fn new(program: &str) -> Self {
+        Self {
+            program: program.into(),
+            tenants: vec!["acme".into()],
+            config: world(),
+            allowed: Vec::new(),
+            sync: SyncInterval::Always,
+        }
+    }
+
+    /// Changes the configuration file.
+    pub fn configured(mut self, change: impl FnOnce(&mut RawConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Adds a tenant.
+    pub fn tenant(mut self, name: &str) -> Self {
+        self.tenants.push(name.into());
+        self
+    }
+
+    /// Announces a WARN or ERROR that the scenario provokes, by its message.
+    pub fn allowing(mut self, message: &'static str) -> Self {
+        self.allowed.push(message);
+        self
+    }
+
+    /// A nats-server that syncs when it likes.
+    pub fn syncing_lazily(mut self) -> Self {
+        self.sync = SyncInterval::Default;
+        self
+    }
+
+    /// Starts the servers and the simulator, when it is this test's turn.
+    pub async fn start(self) -> anyhow::Result<Cluster> {
+        let turn = TURNS.acquire().await.context("wait for a turn")?;
+        tools::install().await?;
+        let dir = tempfile::Builder::new().prefix("postrider-e2e-").tempdir();
+        let dir = dir.context("make a directory")?;
+        let nats = NatsServer::start_syncing(&dir.path().join("nats"), self.sync).await?;
+        let stack = Stack::start_on(
+            nats,
+            StackOptions {
+                program: self.program.clone(),
+                dir: dir.path().to_owned(),
+                tenants: self.tenants,
+                config: self.config,
+            },
+        );
+        Ok(Cluster {
+            stack: Some(stack.await?),
+            program: self.program,
+            allowed: self.allowed,
+            dir,
+            _turn: turn,
+        })
+    }
+
+    /// The same with one ingest service and `workers` workers.
+    pub async fn start_with(self, workers: usize) -> anyhow::Result<Cluster> {
+        let mut cluster = self.start().await?;
+        let stack = cluster.stack()?;
+        stack.start_ingest().await?;
+        for number in 1..=workers {
+            stack.start_worker(&format!("worker-{number}"))?;
+        }
+        Ok(cluster)
+    }
+}
+
+/// A running cluster. Dropped without [`finish`](Self::finish), it shows its logs and keeps them.
+pub struct Cluster {
+    stack: Option<Stack>,
+    program: PathBuf,
+    allowed: Vec<&'static str>,
+    dir: TempDir,
+    _turn: SemaphorePermit<'static>,
+}
+
+impl Cluster {
+    /// The processes.
+    pub fn stack(&mut self) -> anyhow::Result<&mut Stack> {
+        self.stack.as_mut().context("the cluster has been stopped")
+    }
+
+    fn running(&self) -> anyhow::Result<&Stack> {
+        self.stack.as_ref().context("the cluster has been stopped")
+    }
+
+    /// The API as tenant number `tenant` calls it.
+    pub fn api(&self, tenant: usize) -> anyhow::Result<Api> {
+        Api::anonymous(&self.running()?.url())?.with_key(self.key(tenant)?)
+    }
+
+    /// The API as a stranger calls it.
+    pub fn anonymous(&self) -> anyhow::Result<Api> {
+        Api::anonymous(&self.running()?.url())
+    }
+
+    /// The client verbs of the first tenant.
+    pub fn verbs(&self) -> anyhow::Result<Verbs> {
+        Ok(Verbs {
+            program: self.program.clone(),
+            server: self.running()?.url(),
+            key: self.key(0)?.to_owned(),
+        })
+    }
+
+    fn key(&self, tenant: usize) -> anyhow::Result<&str> {
+        let key = self.running()?.keys().get(tenant);
+        key.map(String::as_str).context("no such tenant")
+    }
+
+    /// The URL of the nats-server.
+    pub fn nats_url(&self) -> anyhow::Result<&str> {
+        Ok(&self.running()?.nats().url)
+    }
+
+    /// A file for the test's own use.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What the simulator has decided so far; nothing before its first decision.
+    pub fn ledger(&self) -> anyhow::Result<Vec<Entry>> {
+        let file = self.running()?.ledger();
+        if !file.exists() {
+            return Ok(Vec::new());
+        }
+        ledger::read(&file).context("read the ledger")
+    }
+
+    /// The text of a service's log.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        let file = self.running()?.log(name);
+        std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+    }
+
+    /// Waits until `text` stands in a service's log.
+    pub async fn logged(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        eventually(&format!("{name} logs {text:?}"), PATIENCE, async || {
+            Ok(self.log(name)?.contains(text).then_some(()))
+        })
+        .await
+    }
+
+    /// Starts a service with its configuration overridden.
+    pub fn start_service(&mut self, service: &Service<'_>) -> anyhow::Result<()> {
+        self.stack()?.start_service(service)
+    }
+
+    /// Waits until a service has ended by itself, and answers its exit code.
+    pub async fn ends(&mut self, name: &str) -> anyhow::Result<Option<i32>> {
+        let mut service = self.stack()?.take(name)?;
+        eventually(&format!("{name} ends"), PATIENCE, async || {
+            Ok(service.has_ended().then_some(()))
+        })
+        .await?;
+        Ok(service.stop(Duration::ZERO).await?.code())
+    }
+
+    /// Kills a service: nothing is flushed, nothing given back.
+    pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.stack()?.take(name)?.kill().await
+    }
+
+    /// Takes a service out of the cluster, to be stopped by the test.
+    pub fn take(&mut self, name: &str) -> anyhow::Result<Child> {
+        self.stack()?.take(name)
+    }
+
+    /// Stops everything in order and checks the logs.
+    pub async fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(name) = self.stack()?.first_ended() {
+            bail!("{name} ended although nobody asked it to");
+        }
+        let stack = self.stack.take().context("the cluster has been stopped")?;
+        let checked = match stack.stop().await {
+            Ok(()) => self.check_logs(),
+            Err(error) => Err(error.context("stop the cluster")),
+        };
+        if checked.is_err() {
+            self.show_logs();
+        }
+        checked
+    }
+
+    fn check_logs(&self) -> anyhow::Result<()> {
+        let mut unexpected = Vec::new();
+        for file in logs::files(self.dir.path())? {
+            unexpected.extend(logs::unexpected(&file, &self.allowed)?);
+        }
+        ensure!(
+            unexpected.is_empty(),
+            "the logs hold what they should not:\n{}",
+            unexpected.join("\n")
+        );
+        Ok(())
+    }
+
+    fn show_logs(&mut self) {
+        eprint!("{}", logs::tails(self.dir.path()));
+        self.dir.disable_cleanup(true);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.stack.is_some() {
+            self.show_logs();
+        }
+    }
+}

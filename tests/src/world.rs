@@ -1,0 +1,53 @@
+//! The world the tests send to, and settings that make hours pass in seconds.
+
+use mailsim::config::{Policy, RawDownWindow, RawMx, RawProvider};
+use postrider::config::RawConfig;
+
+/// Providers as the demo has them, and one that takes no mail at all.
+pub fn world() -> RawConfig {
+    let mut config = RawConfig::default();
+    config.nats.ack_wait = "10s".into();
+    config.delivery.retry_delays = ["2s", "3s", "4s"].map(String::from).into();
+    config.delivery.ehlo_name = "mail.postrider.example".into();
+    config.mailsim.greylist = "1s".into();
+    config.mailsim.providers = vec![
+        provider("gmail"),
+        RawProvider {
+            rate_limit: Some("60/s".into()),
+            ..provider("yahoo")
+        },
+        RawProvider {
+            greylist: Some("1s".into()),
+            ..provider("outlook")
+        },
+        RawProvider {
+            latency: "20ms".into(),
+            ..provider("slow")
+        },
+        RawProvider {
+            policy: Policy::Reject,
+            ..provider("rejects")
+        },
+        RawProvider {
+            down: vec![RawDownWindow {
+                from: "0s".into(),
+                until: "10s".into(),
+            }],
+            ..provider("down")
+        },
+        RawProvider {
+            mx: RawMx::Null,
+            ..provider("nullmx")
+        },
+    ];
+    config
+}
+
+/// A provider with no manners of its own: it takes whatever comes for `<name>.example`.
+pub fn provider(name: &str) -> RawProvider {
+    RawProvider {
+        name: name.into(),
+        domains: vec![format!("{name}.example")],
+        ..RawProvider::default()
+    }
+}
