@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::{cancel, events, send, status};
 use crate::config::{Config, RawConfig, reference};
-use crate::{demo, serve};
+use crate::{demo, load, serve};
 
 /// Exit code for what a user can put right: a wrong flag, field or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -60,6 +60,8 @@ enum Verb {
     Events(events::EventsArgs),
     /// Send 5,000 messages through a whole cluster on this machine and reconcile the books.
     Demo(demo::DemoArgs),
+    /// Submit many messages and measure how fast and how soon they are accepted.
+    Load(load::LoadArgs),
     /// Print the reference of all configuration keys, as Markdown.
     ConfigReference,
 }
@@ -169,6 +171,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         | Verb::Cancel(_)
         | Verb::Events(_)
         | Verb::Demo(_)
+        | Verb::Load(_)
         | Verb::ConfigReference => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -185,6 +188,7 @@ async fn run_without_config(cli: &Cli) -> anyhow::Result<Option<ExitCode>> {
         Verb::Cancel(args) => cancel::run(args).await?,
         Verb::Events(args) => events::run(args).await?,
         Verb::Demo(args) => demo::run(args).await?,
+        Verb::Load(args) => load::run(args).await?,
         Verb::ConfigReference => {
             print!("{}", reference());
             ExitCode::SUCCESS

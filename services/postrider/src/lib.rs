@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 mod deps;
+pub mod load;
 pub mod local;
 mod serve;
 
