@@ -30,9 +30,11 @@ impl EventKind {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Accepted | Self::Deferred => false,
-            Self::Delivered | Self::Bounced | Self::Expired | Self::Quarantined | Self::Cancelled => {
-                true
-            }
+            Self::Delivered
+            | Self::Bounced
+            | Self::Expired
+            | Self::Quarantined
+            | Self::Cancelled => true,
         }
     }
 
