@@ -57,7 +57,7 @@ async fn a_message_in_parts_reaches_its_mailbox() -> anyhow::Result<()> {
         let delivered = &events(job)[1];
         assert_eq!(delivered["reply"]["code"], 250);
         assert_eq!(delivered["tags"]["order"], "4711");
-        assert_eq!(delivered["hop"]["provider"], "gmail.example", "{delivered}");
+        assert_eq!(delivered["hop"]["mx_host"], "mx1.gmail.example");
         assert!(
             delivered["hop"]["tls"]
                 .as_str()

@@ -1,6 +1,17 @@
 //! The promises of Postrider, one file each, kept against real servers.
 
+mod a_deferred_job_comes_back;
+mod a_large_message_arrives_intact;
+mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
+mod a_redis_that_dies_stops_nothing;
+mod a_refused_message_queues_nothing;
+mod accepted_means_synced;
+mod another_tenants_message_is_not_found;
+mod broker;
+mod sigterm_drains_without_duplicates;
+mod the_api_describes_itself;
+mod the_queue_sets_itself_up;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");

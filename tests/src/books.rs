@@ -30,7 +30,7 @@ pub struct Books {
 
 /// A message that stands in a mailbox more than once.
 #[derive(Debug)]
-pub struct Copy {
+pub struct Duplicate {
     /// Whose mailbox.
     pub recipient: String,
     /// When each copy was taken, the first one first.
@@ -43,7 +43,7 @@ pub struct Reconciled {
     /// What does not fit, in words.
     pub faults: Vec<String>,
     /// What was received more than once.
-    pub duplicates: Vec<Copy>,
+    pub duplicates: Vec<Duplicate>,
     /// Jobs by how they ended.
     pub endings: BTreeMap<&'static str, usize>,
 }
@@ -150,7 +150,7 @@ impl Reconciled {
         }
         if taken_at.len() > 1 {
             let recipient = recipient.clone();
-            self.duplicates.push(Copy {
+            self.duplicates.push(Duplicate {
                 recipient,
                 taken_at,
             });

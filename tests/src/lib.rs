@@ -18,7 +18,7 @@ mod wait;
 mod world;
 
 pub use self::api::Api;
-pub use self::books::{Books, Copy, Reconciled};
+pub use self::books::{Books, Duplicate, Reconciled};
 pub use self::cluster::{Cluster, Setup};
 pub use self::mail::{letter, letter_to, submit_all};
 pub use self::verbs::{Printed, Verbs};

@@ -34,6 +34,11 @@ impl Printed {
 }
 
 impl Verbs {
+    /// The API key they use.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Runs a verb to its end.
     pub async fn run(&self, args: &[&str]) -> anyhow::Result<Printed> {
         let ended = self.command(args).output().await;
