@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::{cancel, events, send, status};
 use crate::config::{Config, RawConfig, reference};
-use crate::{demo, load, serve};
+use crate::{demo, load, serve, verify};
 
 /// Exit code for what a user can put right: a wrong flag, field or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -62,6 +62,8 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Submit many messages and measure how fast and how soon they are accepted.
     Load(load::LoadArgs),
+    /// Check that every accepted job came to exactly one end, and against the receiver's ledger where there is one.
+    Verify(verify::VerifyArgs),
     /// Print the reference of all configuration keys, as Markdown.
     ConfigReference,
 }
@@ -172,6 +174,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         | Verb::Events(_)
         | Verb::Demo(_)
         | Verb::Load(_)
+        | Verb::Verify(_)
         | Verb::ConfigReference => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -189,6 +192,7 @@ async fn run_without_config(cli: &Cli) -> anyhow::Result<Option<ExitCode>> {
         Verb::Events(args) => events::run(args).await?,
         Verb::Demo(args) => demo::run(args).await?,
         Verb::Load(args) => load::run(args).await?,
+        Verb::Verify(args) => verify::run(args).await?,
         Verb::ConfigReference => {
             print!("{}", reference());
             ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 //! The composition root: the only place that reads configuration files, connects the crates' parts with each other and
 //! decides exit codes.
 
+mod books;
 mod cli;
 pub mod client;
 pub mod config;
@@ -11,5 +12,6 @@ mod deps;
 pub mod load;
 pub mod local;
 mod serve;
+mod verify;
 
 pub use cli::main;

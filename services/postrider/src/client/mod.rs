@@ -9,5 +9,6 @@ pub mod status;
 mod text;
 
 pub use api_client::ApiClient;
+pub(crate) use api_client::report;
 pub use json::event_to_json;
 pub use text::{event_kind, event_line};

@@ -1,6 +1,6 @@
 //! `postrider demo`: a whole cluster on this machine, real mail through it, and the books reconciled at the end.
 
-mod books;
+mod balance;
 mod progress;
 mod traffic;
 mod world;
@@ -14,9 +14,9 @@ use api::v1::{WatchRequest, WatchResponse};
 use clap::Args;
 use runtime::{Shutdown, Tasks};
 
-use self::books::Books;
 use self::progress::Progress;
 use self::world::{TENANTS, world};
+use crate::books::Books;
 use crate::cli::ServerArgs;
 use crate::client::ApiClient;
 use crate::local::{Stack, StackOptions};
@@ -62,7 +62,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let _ = tasks.finish(LAST_WORDS).await;
     let books = outcome?;
     stopped.context("stop the cluster")?;
-    let balance = books.reconcile(&ledger)?;
+    let balance = balance::balance(&books, args.messages, &ledger)?;
     print!("{balance}");
     Ok(if balance.is_balanced() {
         ExitCode::SUCCESS
@@ -123,19 +123,26 @@ async fn send_and_watch(
     let (accepted, mut submitted) = tokio::sync::mpsc::channel(1024);
     tasks.spawn("submit", traffic::submit(clients, args.messages, accepted));
 
-    let mut books = Books::new(args.messages);
-    let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let mut books = Books::default();
+    let mut progress = Progress::new(args.messages, std::io::stderr().is_terminal());
     let mut refresh = tokio::time::interval(REFRESH);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut to_kill = args.kill.then(|| worker(args.workers));
-    while !books.is_complete() {
+    while !(books.accepted_count() == args.messages && books.ended_count() == args.messages) {
         tokio::select! {
-            Some(job) = submitted.recv() => books.accepted(job?),
-            Some(event) = incoming.recv() => books.happened(event?),
+            Some(job) = submitted.recv() => {
+                let job = job?;
+                books.accepted(&job.job_id, &job.message_id, &job.recipient);
+            },
+            Some(event) = incoming.recv() => {
+                if let Some(event) = event?.event {
+                    books.happened(event);
+                }
+            },
             _ = refresh.tick() => progress.show(&books),
             () = tokio::time::sleep_until(deadline) => break,
         }
-        if books.ended() > args.messages / 4
+        if books.ended_count() > args.messages / 4
             && let Some(name) = to_kill.take()
         {
             stack.take(&name)?.kill().await?;

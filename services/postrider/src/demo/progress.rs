@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::books::Books;
+use super::balance;
 use super::world::NEIGHBOURS;
+use crate::books::Books;
 
 /// Cells of a bar.
 const BAR: usize = 32;
@@ -15,6 +16,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Draws the state of the books on standard error: a live table on a terminal, a line now and then elsewhere.
 pub(crate) struct Progress {
+    expected: usize,
     is_terminal: bool,
     began: Instant,
     drawn_lines: usize,
@@ -23,8 +25,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(is_terminal: bool) -> Self {
+    pub(crate) fn new(expected: usize, is_terminal: bool) -> Self {
         Self {
+            expected,
             is_terminal,
             began: Instant::now(),
             drawn_lines: 0,
@@ -63,7 +66,8 @@ impl Progress {
 
     fn summary(&self, books: &Books) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
-        let (submitted, ended, expected) = (books.submitted(), books.ended(), books.expected());
+        let (submitted, ended, expected) =
+            (books.accepted_count(), books.ended_count(), self.expected);
         format!("{seconds:>6.1} s  accepted {submitted:>5}  ended {ended:>5}  of {expected}")
     }
 
@@ -74,7 +78,7 @@ impl Progress {
             let _ = write!(screen, "\x1b[{}A", self.drawn_lines);
         }
         let mut lines = vec![self.summary(books)];
-        for ((domain, line), neighbour) in books.lines().into_iter().zip(&NEIGHBOURS) {
+        for ((domain, line), neighbour) in balance::lines(books).into_iter().zip(&NEIGHBOURS) {
             let share = |part: usize| {
                 (part * BAR)
                     .checked_div(line.accepted.max(1))
