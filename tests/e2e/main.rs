@@ -1,14 +1,18 @@
 //! The promises of Postrider, one file each, kept against real servers.
 
+mod a_batch_is_accepted_item_by_item;
 mod a_deferred_job_comes_back;
 mod a_large_message_arrives_intact;
 mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
+mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_redis_that_dies_stops_nothing;
 mod a_refused_message_queues_nothing;
+mod a_repeated_call_is_one_message;
 mod accepted_means_synced;
 mod another_tenants_message_is_not_found;
 mod broker;
+mod drained;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
 mod the_queue_sets_itself_up;

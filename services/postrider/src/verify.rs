@@ -20,7 +20,7 @@ const EXAMPLES: usize = 10;
 
 /// Flags of `verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     #[command(flatten)]
     server: ServerArgs,
 
@@ -34,7 +34,7 @@ pub struct VerifyArgs {
 }
 
 /// Prints the balance and the first counterexamples. Exit codes: 0 balanced, 1 not.
-pub async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let client = ApiClient::new(&args.server)?;
     let start = Some(Start::Since(api::timestamp_to_wire(args.since)));
     let watched = client

@@ -4,6 +4,7 @@
 
 mod away;
 mod entries;
+mod keys;
 mod markers;
 mod server;
 mod timelines;
