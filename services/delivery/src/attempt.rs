@@ -12,7 +12,7 @@ use smtp::client::{self, Content, Envelope, SessionError, Transaction, Verb};
 
 use crate::connect::Connection;
 use crate::judge::{Judge, Judgement, Outcome};
-use crate::session::Sender;
+use crate::sender::Sender;
 use crate::settle::InHand;
 use crate::site::Site;
 

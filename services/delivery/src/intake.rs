@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::judge::{Judge, Outcome};
 use crate::settle::{InHand, Settler};
-use crate::site::Sites;
+use crate::sites::Sites;
 
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);

@@ -16,9 +16,11 @@ mod intake;
 mod judge;
 mod lane;
 mod parking;
+mod sender;
 mod session;
 mod settle;
 mod site;
+mod sites;
 mod worker;
 
 pub use worker::{Delivery, Deps};

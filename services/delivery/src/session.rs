@@ -1,54 +1,18 @@
 //! One connection's life: admitted, connected, one job after the other, closed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Clock, Source};
-use queue::{Blobs, Tombstones};
-use runtime::{Shutdown, Tasks};
-use throttle::{Reason, SlotGuard, Throttle};
+use throttle::{Reason, SlotGuard};
 
 use crate::attempt::{Ended, IsFirst, attempt};
-use crate::connect::{Connection, Connector, NotConnected};
-use crate::judge::{Judge, Judgement, Outcome};
-use crate::settle::{InHand, Settler};
+use crate::connect::{Connection, NotConnected};
+use crate::judge::Outcome;
+use crate::sender::Sender;
+use crate::settle::InHand;
 use crate::site::Site;
 
 /// The longest a session sleeps before it asks again whether it is still wanted.
 const NAP: Duration = Duration::from_secs(1);
-
-/// What every session of this worker works with.
-pub(crate) struct Sender {
-    pub(crate) connector: Connector,
-    pub(crate) throttle: Throttle,
-    pub(crate) blobs: Blobs,
-    pub(crate) tombstones: Tombstones,
-    pub(crate) judge: Arc<Judge>,
-    pub(crate) settler: Arc<Settler>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) idle: Duration,
-    pub(crate) tasks: Tasks,
-}
-
-impl Sender {
-    /// Where this worker sends from.
-    pub(crate) fn source(&self) -> &Source {
-        &self.connector.source
-    }
-
-    pub(crate) fn shutdown(&self) -> &Shutdown {
-        self.tasks.shutdown()
-    }
-
-    /// Settles in the background: the connection goes on with the next job.
-    fn settle(&self, held: InHand, judgement: Judgement) {
-        let settler = Arc::clone(&self.settler);
-        self.tasks.spawn(
-            "settle",
-            async move { settler.settle(held, judgement).await },
-        );
-    }
-}
 
 /// Serves `site` over one connection until nothing is left, the connection is used up, or shutdown.
 pub(crate) async fn run(sender: &Sender, site: &Site) {

@@ -3,124 +3,18 @@
 //! Domains with the same MX host set share a site, and so its connections; the provider's limits hold over all of its
 //! sites. A site exists while it has jobs or connections.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::Path;
 use routing::Route;
-use runtime::Tasks;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{LimitTable, Limits};
+use crate::config::Limits;
 use crate::fair_queue::FairQueue;
-use crate::parking::{Parking, spread};
-use crate::session::{self, Sender};
+use crate::parking::Parking;
 use crate::settle::InHand;
-
-/// Every site of this worker; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Sites {
-    by_key: Arc<Mutex<HashMap<routing::Site, Arc<Site>>>>,
-    limits: Arc<LimitTable>,
-    sender: Arc<Sender>,
-    tasks: Tasks,
-}
-
-impl Sites {
-    pub(crate) fn new(limits: LimitTable, sender: Arc<Sender>, tasks: Tasks) -> Self {
-        Self {
-            by_key: Arc::default(),
-            limits: Arc::new(limits),
-            sender,
-            tasks,
-        }
-    }
-
-    /// Queues a job for the site of `route`, and opens a connection where one more is worth it. At shutdown the job
-    /// goes back to the queue.
-    pub(crate) fn push(&self, route: Arc<Route>, held: InHand) {
-        let mut by_key = lock(&self.by_key);
-        if self.tasks.shutdown().is_requested() {
-            self.tasks.spawn("give back", held.give_back());
-            return;
-        }
-        let site = by_key
-            .entry(route.site().clone())
-            .or_insert_with(|| Arc::new(self.site(route)));
-        site.push_back(held);
-        if site.claim_session() {
-            self.open_session(Arc::clone(site));
-        }
-    }
-
-    /// Parks what waits at sites that do not keep up, above `keep` jobs for each.
-    pub(crate) fn park_slow(&self, keep: usize) {
-        for site in lock(&self.by_key).values() {
-            let Some((base, slow)) = site.shed(keep) else {
-                continue;
-            };
-            tracing::info!(provider = %site.path.provider, jobs = slow.len(), ?base, "site is slow, jobs parked");
-            for held in slow {
-                let settler = Arc::clone(&self.sender.settler);
-                self.tasks.spawn(
-                    "park",
-                    async move { settler.park(held, spread(base)).await },
-                );
-            }
-        }
-    }
-
-    /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.
-    pub(crate) fn give_back_waiting(&self) {
-        for site in lock(&self.by_key).values() {
-            self.give_back(site);
-        }
-    }
-
-    fn give_back(&self, site: &Site) {
-        for held in site.take_all() {
-            self.tasks.spawn("give back", held.give_back());
-        }
-    }
-
-    fn site(&self, route: Arc<Route>) -> Site {
-        let path = Path {
-            provider: route.provider().clone(),
-            source: self.sender.source().clone(),
-        };
-        let limits = self.limits.of(&path.provider);
-        Site {
-            route,
-            path,
-            limits,
-            state: Mutex::default(),
-            arrived: Notify::new(),
-        }
-    }
-
-    fn open_session(&self, site: Arc<Site>) {
-        let this = self.clone();
-        self.tasks.spawn("session", async move {
-            session::run(&this.sender, &site).await;
-            this.session_ended(&site);
-        });
-    }
-
-    /// Opens another session for what is left, or forgets the site where nothing is.
-    fn session_ended(&self, site: &Arc<Site>) {
-        let mut by_key = lock(&self.by_key);
-        site.lock().sessions -= 1;
-        if self.tasks.shutdown().is_requested() {
-            self.give_back(site);
-        } else if site.claim_session() {
-            self.open_session(Arc::clone(site));
-        } else if site.is_unused() {
-            by_key.remove(site.route.site());
-        }
-    }
-}
 
 /// One set of mail exchangers.
 pub(crate) struct Site {
@@ -141,11 +35,23 @@ struct State {
 }
 
 impl Site {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    /// A site without jobs or connections.
+    pub(crate) fn new(route: Arc<Route>, path: Path, limits: Limits) -> Self {
+        Self {
+            route,
+            path,
+            limits,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+        }
     }
 
-    fn push_back(&self, held: InHand) {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a job.
+    pub(crate) fn push_back(&self, held: InHand) {
         self.lock().waiting.push(held, Instant::now());
         self.arrived.notify_one();
     }
@@ -181,7 +87,7 @@ impl Site {
     }
 
     /// What waits above `keep` jobs, and around how long it is to be parked, if this site does not keep up.
-    fn shed(&self, keep: usize) -> Option<(Duration, Vec<InHand>)> {
+    pub(crate) fn shed(&self, keep: usize) -> Option<(Duration, Vec<InHand>)> {
         let mut state = self.lock();
         let oldest = state.waiting.oldest();
         let base = state.parking.needed(oldest, Instant::now())?;
@@ -205,7 +111,7 @@ impl Site {
     }
 
     /// Counts one more session in, if the waiting jobs are worth it. After a failure one connection alone tries.
-    fn claim_session(&self) -> bool {
+    pub(crate) fn claim_session(&self) -> bool {
         let mut state = self.lock();
         let limit = if state.failures > 0 {
             1
@@ -218,7 +124,13 @@ impl Site {
         claimed
     }
 
-    fn is_unused(&self) -> bool {
+    /// Counts a session out.
+    pub(crate) fn leave_session(&self) {
+        self.lock().sessions -= 1;
+    }
+
+    /// Whether nothing is left of it.
+    pub(crate) fn is_unused(&self) -> bool {
         let state = self.lock();
         state.waiting.len() == 0 && state.sessions == 0
     }
@@ -230,10 +142,6 @@ fn worthwhile(waiting: usize, limit: u32) -> u32 {
     const JOBS_TO_SATURATION: f64 = 40.0;
     let share = 1.0 - (-(waiting as f64) / JOBS_TO_SATURATION).exp();
     ((f64::from(limit) * share).ceil() as u32).min(limit)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

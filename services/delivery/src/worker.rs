@@ -18,9 +18,9 @@ use crate::connect::Connector;
 use crate::intake::Intake;
 use crate::judge::Judge;
 use crate::lane;
-use crate::session::Sender;
+use crate::sender::Sender;
 use crate::settle::Settler;
-use crate::site::Sites;
+use crate::sites::Sites;
 
 /// What delivery works with.
 pub struct Deps {

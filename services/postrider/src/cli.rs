@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::client::{cancel, events, send, status};
 use crate::config::{Config, RawConfig, reference};
@@ -49,7 +49,7 @@ enum Verb {
     /// Run the simulator: plays mailbox providers on loopback, with their DNS.
     Mailsim,
     /// Run every service in one process.
-    All(AllArgs),
+    All(serve::AllArgs),
     /// Submit one message.
     Send(Box<send::SendArgs>),
     /// Show what became of a message or of one recipient's job.
@@ -66,53 +66,6 @@ enum Verb {
     Verify(verify::VerifyArgs),
     /// Print the reference of all configuration keys, as Markdown.
     ConfigReference,
-}
-
-/// Flags of `all`.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AllArgs {
-    /// Start a nats-server and a redis-server of its own, as child processes on loopback.
-    #[arg(long)]
-    pub(crate) embedded: bool,
-
-    /// Where the embedded servers keep their data.
-    #[arg(long, value_name = "DIR", default_value = "postrider-data")]
-    pub(crate) data_dir: PathBuf,
-
-    /// Also run the simulator, and send all mail to it: nothing leaves this machine.
-    #[arg(long)]
-    pub(crate) mailsim: bool,
-}
-
-/// Where a client verb finds the API.
-#[derive(Debug, Clone, Args)]
-pub struct ServerArgs {
-    /// The API's address.
-    #[arg(
-        long,
-        env = "POSTRIDER_SERVER",
-        default_value = "http://127.0.0.1:50051",
-        value_name = "URL"
-    )]
-    pub server: String,
-
-    /// The API key.
-    #[arg(
-        long,
-        env = "POSTRIDER_API_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    pub api_key: String,
-}
-
-/// How a client verb prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Runs the command line and answers the process's exit code.

@@ -1,9 +1,11 @@
 //! Runs services until a signal ends them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use delivery::Delivery;
 use ingest::Ingest;
 use mailsim::Mailsim;
@@ -11,10 +13,25 @@ use model::SystemClock;
 use queue::Queue;
 use runtime::{Shutdown, Tasks};
 
-use crate::cli::AllArgs;
 use crate::config::Config;
 use crate::deps;
 use crate::local::Embedded;
+
+/// Flags of `all`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AllArgs {
+    /// Start a nats-server and a redis-server of its own, as child processes on loopback.
+    #[arg(long)]
+    pub(crate) embedded: bool,
+
+    /// Where the embedded servers keep their data.
+    #[arg(long, value_name = "DIR", default_value = "postrider-data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Also run the simulator, and send all mail to it: nothing leaves this machine.
+    #[arg(long)]
+    pub(crate) mailsim: bool,
+}
 
 /// How long what runs beside the services may take to end once they have.
 const LAST_WORDS: Duration = Duration::from_secs(5);

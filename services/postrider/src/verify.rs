@@ -9,9 +9,7 @@ use api::v1::{EventKind, WatchRequest};
 use clap::Args;
 
 use crate::books::Books;
-use crate::cli::ServerArgs;
-use crate::client::ApiClient;
-use crate::client::report;
+use crate::client::{ApiClient, ServerArgs, report};
 
 /// Silence after which the events are taken to be read.
 const QUIET: Duration = Duration::from_secs(2);

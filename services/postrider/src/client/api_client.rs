@@ -11,7 +11,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::cli::ServerArgs;
+use super::args::ServerArgs;
 
 /// A call that was refused because of what it asked for.
 const EXIT_REFUSED: u8 = 2;

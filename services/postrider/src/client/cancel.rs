@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::api_client::{ApiClient, report};
-use crate::cli::{Output, ServerArgs};
+use super::args::{Output, ServerArgs};
 
 /// Flags of `cancel`.
 #[derive(Debug, Args)]

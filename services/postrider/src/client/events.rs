@@ -7,9 +7,9 @@ use api::v1::{EventKind, WatchRequest, WatchResponse};
 use clap::Args;
 
 use super::api_client::{ApiClient, report};
+use super::args::{Output, ServerArgs};
 use super::json::event_to_json;
 use super::text::event_line;
-use crate::cli::{Output, ServerArgs};
 
 /// Flags of `events`.
 #[derive(Debug, Args)]

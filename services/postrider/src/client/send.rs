@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::api_client::{ApiClient, report};
-use crate::cli::{Output, ServerArgs};
+use super::args::{Output, ServerArgs};
 
 /// What a message is to its reader.
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::api_client::{ApiClient, report};
+use super::args::{Output, ServerArgs};
 use super::json::{event_to_json, short, time};
 use super::text::event_line;
-use crate::cli::{Output, ServerArgs};
 
 /// Flags of `status`.
 #[derive(Debug, Args)]

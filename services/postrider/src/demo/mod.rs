@@ -17,8 +17,7 @@ use runtime::{Shutdown, Tasks};
 use self::progress::Progress;
 use self::world::{TENANTS, world};
 use crate::books::Books;
-use crate::cli::ServerArgs;
-use crate::client::ApiClient;
+use crate::client::{ApiClient, ServerArgs};
 use crate::local::{Stack, StackOptions};
 
 /// How long every message may take to come to its end.

@@ -18,8 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use self::mail::Mail;
 use self::report::Report;
-use crate::cli::{Output, ServerArgs};
-use crate::client::ApiClient;
+use crate::client::{ApiClient, Output, ServerArgs};
 
 /// Flags of `load`.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Answer;
-use crate::cli::Output;
+use crate::client::Output;
 
 const LINE_EVERY: Duration = Duration::from_secs(1);
 

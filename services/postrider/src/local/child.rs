@@ -61,6 +61,11 @@ impl Child {
 
     /// SIGKILL, and waits for the end: what a machine that dies does to it.
     pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.end().await
+    }
+
+    /// SIGKILL, and waits for the end, for a handle that something new is put into.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         self.process
             .kill()
             .await

@@ -26,6 +26,8 @@ pub enum SyncInterval {
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
+    dir: PathBuf,
+    interval: SyncInterval,
     /// Where clients connect: `nats://host:port`.
     pub url: String,
     /// Where it tells about itself: `http://host:port`.
@@ -51,22 +53,25 @@ impl NatsServer {
         let dir = dir
             .canonicalize()
             .with_context(|| format!("find {}", dir.display()))?;
-        let config = dir.join("nats.conf");
-        std::fs::write(&config, configuration(&dir, interval))
-            .context("write the configuration of nats-server")?;
-        let mut command = Command::new(programs::nats_server()?);
-        let mut child = Child::start(
-            "nats-server",
-            command.arg("-c").arg(&config),
-            &dir.join("nats.log"),
-        )?;
-        let ports = wait_for_ports(&dir, &mut child).await?;
+        let (child, ports) = launch(&dir, interval, "127.0.0.1:-1", "127.0.0.1:-1").await?;
         let first = |list: Vec<String>| list.into_iter().next().context("nats-server told no port");
         Ok(Self {
             url: first(ports.nats)?,
             monitor: first(ports.monitoring)?,
             child,
+            dir,
+            interval,
         })
+    }
+
+    /// Kills it, and starts it again on the same data and the same ports: what a machine that dies and comes back does
+    /// to its clients.
+    pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.child.end().await?;
+        let (listen, http) = (authority(&self.url)?, authority(&self.monitor)?);
+        let (child, _) = launch(&self.dir, self.interval, listen, http).await?;
+        self.child = child;
+        Ok(())
     }
 
     /// The process.
@@ -90,7 +95,33 @@ impl NatsServer {
     }
 }
 
-fn configuration(dir: &Path, interval: SyncInterval) -> String {
+/// Starts a server that listens at these addresses; port -1 is a free one.
+async fn launch(
+    dir: &Path,
+    interval: SyncInterval,
+    listen: &str,
+    http: &str,
+) -> anyhow::Result<(Child, Ports)> {
+    let config = dir.join("nats.conf");
+    std::fs::write(&config, configuration(dir, interval, listen, http))
+        .context("write the configuration of nats-server")?;
+    let mut command = Command::new(programs::nats_server()?);
+    let mut child = Child::start(
+        "nats-server",
+        command.arg("-c").arg(&config),
+        &dir.join("nats.log"),
+    )?;
+    let ports = wait_for_ports(dir, &mut child).await?;
+    Ok((child, ports))
+}
+
+/// The `host:port` of a URL.
+fn authority(url: &str) -> anyhow::Result<&str> {
+    let (_, authority) = url.split_once("://").context("read the server's URL")?;
+    Ok(authority)
+}
+
+fn configuration(dir: &Path, interval: SyncInterval, listen: &str, http: &str) -> String {
     let dir = dir.display();
     let sync = match interval {
         SyncInterval::Always => ", sync_interval: always",
@@ -98,8 +129,8 @@ fn configuration(dir: &Path, interval: SyncInterval) -> String {
     };
     format!(
         "server_name: postrider\n\
-         listen: \"127.0.0.1:-1\"\n\
-         http: \"127.0.0.1:-1\"\n\
+         listen: \"{listen}\"\n\
+         http: \"{http}\"\n\
          ports_file_dir: \"{dir}\"\n\
          # Accepted means synced: without this a power cut loses acknowledged mail.\n\
          jetstream {{ store_dir: \"{dir}/jetstream\"{sync} }}\n"

@@ -173,6 +173,11 @@ impl Stack {
         &self.nats
     }
 
+    /// The nats-server, to be killed.
+    pub fn nats_mut(&mut self) -> &mut NatsServer {
+        &mut self.nats
+    }
+
     /// The redis-server.
     pub fn redis(&self) -> &RedisServer {
         &self.redis

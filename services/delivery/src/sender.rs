@@ -1,0 +1,46 @@
+//! What every session of a worker works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Clock, Source};
+use queue::{Blobs, Tombstones};
+use runtime::{Shutdown, Tasks};
+use throttle::Throttle;
+
+use crate::connect::Connector;
+use crate::judge::{Judge, Judgement};
+use crate::settle::{InHand, Settler};
+
+/// The means to send; one for the whole worker.
+pub(crate) struct Sender {
+    pub(crate) connector: Connector,
+    pub(crate) throttle: Throttle,
+    pub(crate) blobs: Blobs,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) settler: Arc<Settler>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) idle: Duration,
+    pub(crate) tasks: Tasks,
+}
+
+impl Sender {
+    /// Where this worker sends from.
+    pub(crate) fn source(&self) -> &Source {
+        &self.connector.source
+    }
+
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        self.tasks.shutdown()
+    }
+
+    /// Settles in the background: the connection goes on with the next job.
+    pub(crate) fn settle(&self, held: InHand, judgement: Judgement) {
+        let settler = Arc::clone(&self.settler);
+        self.tasks.spawn(
+            "settle",
+            async move { settler.settle(held, judgement).await },
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! Every site of a worker: opens sessions for them, parks what they are too slow for, and forgets them.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use model::Path;
+use routing::Route;
+use runtime::Tasks;
+
+use crate::config::LimitTable;
+use crate::parking::spread;
+use crate::sender::Sender;
+use crate::session;
+use crate::settle::InHand;
+use crate::site::Site;
+
+/// Every site; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sites {
+    by_key: Arc<Mutex<HashMap<routing::Site, Arc<Site>>>>,
+    limits: Arc<LimitTable>,
+    sender: Arc<Sender>,
+    tasks: Tasks,
+}
+
+impl Sites {
+    pub(crate) fn new(limits: LimitTable, sender: Arc<Sender>, tasks: Tasks) -> Self {
+        Self {
+            by_key: Arc::default(),
+            limits: Arc::new(limits),
+            sender,
+            tasks,
+        }
+    }
+
+    /// Queues a job for the site of `route`, and opens a connection where one more is worth it. At shutdown the job
+    /// goes back to the queue.
+    pub(crate) fn push(&self, route: Arc<Route>, held: InHand) {
+        let mut by_key = self.lock();
+        if self.tasks.shutdown().is_requested() {
+            self.tasks.spawn("give back", held.give_back());
+            return;
+        }
+        let site = by_key
+            .entry(route.site().clone())
+            .or_insert_with(|| Arc::new(self.site(route)));
+        site.push_back(held);
+        if site.claim_session() {
+            self.open_session(Arc::clone(site));
+        }
+    }
+
+    /// Parks what waits at sites that do not keep up, above `keep` jobs for each.
+    pub(crate) fn park_slow(&self, keep: usize) {
+        for site in self.lock().values() {
+            let Some((base, slow)) = site.shed(keep) else {
+                continue;
+            };
+            tracing::info!(provider = %site.path.provider, jobs = slow.len(), ?base, "site is slow, jobs parked");
+            for held in slow {
+                let settler = Arc::clone(&self.sender.settler);
+                self.tasks.spawn(
+                    "park",
+                    async move { settler.park(held, spread(base)).await },
+                );
+            }
+        }
+    }
+
+    /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.
+    pub(crate) fn give_back_waiting(&self) {
+        for site in self.lock().values() {
+            self.give_back(site);
+        }
+    }
+
+    fn give_back(&self, site: &Site) {
+        for held in site.take_all() {
+            self.tasks.spawn("give back", held.give_back());
+        }
+    }
+
+    fn site(&self, route: Arc<Route>) -> Site {
+        let source = self.sender.source().clone();
+        let path = Path {
+            provider: route.provider().clone(),
+            source,
+        };
+        let limits = self.limits.of(&path.provider);
+        Site::new(route, path, limits)
+    }
+
+    fn open_session(&self, site: Arc<Site>) {
+        let this = self.clone();
+        self.tasks.spawn("session", async move {
+            let running = AssertUnwindSafe(session::run(&this.sender, &site));
+            if running.catch_unwind().await.is_err() {
+                tracing::error!(provider = %site.path.provider, "session panicked, opening another");
+            }
+            this.session_ended(&site);
+        });
+    }
+
+    /// Opens another session for what is left, or forgets the site where nothing is.
+    fn session_ended(&self, site: &Arc<Site>) {
+        let mut by_key = self.lock();
+        site.leave_session();
+        if self.tasks.shutdown().is_requested() {
+            self.give_back(site);
+        } else if site.claim_session() {
+            self.open_session(Arc::clone(site));
+        } else if site.is_unused() {
+            by_key.remove(site.route.site());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<routing::Site, Arc<Site>>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
