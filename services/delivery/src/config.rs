@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{Provider, Rate, Source, parse_duration};
+use model::{ByteSize, Provider, Rate, Source, parse_duration};
 use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub struct RawConfig {
     pub dialable: Vec<String>,
     /// Jobs this worker has in hand at most, over all lanes.
     pub window: usize,
+    /// Octets this worker has in hand at most, over all lanes. Bodies above 256 KiB are only fetched to be sent.
+    pub window_bytes: String,
     /// Pauses before the second, third, ... attempt; the last one repeats until the message expires.
     pub retry_delays: Vec<String>,
     /// How long an attempt to connect to one address may take.
@@ -97,6 +99,7 @@ impl Default for RawConfig {
             mx_port: 25,
             dialable: Vec::new(),
             window: 2000,
+            window_bytes: "64MiB".into(),
             retry_delays: ["1min", "5min", "15min", "30min", "1h", "2h", "4h"]
                 .map(String::from)
                 .into(),
@@ -169,6 +172,8 @@ pub struct Config {
     pub dialable: Vec<IpNet>,
     /// Jobs in hand at most.
     pub window: usize,
+    /// Octets in hand at most.
+    pub window_bytes: ByteSize,
     /// When to try again.
     pub backoff: Backoff,
     /// How long to wait for a server.
@@ -190,6 +195,7 @@ impl TryFrom<RawConfig> for Config {
         let source_address = optional(&mut faults, "source_address", &raw.source_address);
         let dns_servers = faults.parse_all("dns_servers", &raw.dns_servers);
         let dialable = faults.parse_all("dialable", &raw.dialable);
+        let window_bytes = faults.parse("window_bytes", &raw.window_bytes);
         let backoff = backoff(&mut faults, &raw.retry_delays);
         let timeouts = timeouts(&mut faults, &raw);
         let drain_deadline = faults.check("drain_deadline", parse_duration(&raw.drain_deadline));
@@ -209,6 +215,7 @@ impl TryFrom<RawConfig> for Config {
                 mx_port: raw.mx_port,
                 dialable,
                 window: raw.window,
+                window_bytes: window_bytes?,
                 backoff: backoff?,
                 timeouts: timeouts?,
                 drain_deadline: drain_deadline?,

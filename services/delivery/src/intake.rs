@@ -8,11 +8,11 @@ use history::History;
 use model::{Body, Clock, Job, JobId, Provider, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{RouteError, Routing};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::judge::{Judge, Outcome};
 use crate::settle::{InHand, Settler};
 use crate::sites::Sites;
+use crate::window::Place;
 
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Takes one job from the queue to its site, or settles it where nothing is left to send.
-    pub(crate) async fn take(&self, pulled: Pulled, place: OwnedSemaphorePermit) {
+    pub(crate) async fn take(&self, pulled: Pulled, place: Place) {
         let Some(held) = self.read(pulled, place).await else {
             return;
         };
@@ -55,7 +55,7 @@ impl Intake {
     }
 
     /// The job in these bytes. One that cannot be read stays in the queue, loudly.
-    async fn read(&self, pulled: Pulled, place: OwnedSemaphorePermit) -> Option<InHand> {
+    async fn read(&self, pulled: Pulled, place: Place) -> Option<InHand> {
         let Pulled {
             payload,
             redelivered,

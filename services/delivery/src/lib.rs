@@ -21,6 +21,7 @@ mod session;
 mod settle;
 mod site;
 mod sites;
+mod window;
 mod worker;
 
 pub use worker::{Delivery, Deps};

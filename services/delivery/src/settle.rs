@@ -11,6 +11,7 @@ use model::{Clock, Event, Job, Timestamp};
 use queue::{EventRecorder, Hold, Publisher, QueueError, Stage};
 
 use crate::judge::Judgement;
+use crate::window::Place;
 
 /// The pause before a schedule that was not stored is published again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ pub(crate) struct InHand {
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
     /// Its place in the window, free again when this is dropped.
-    pub(crate) _place: tokio::sync::OwnedSemaphorePermit,
+    pub(crate) _place: Place,
 }
 
 impl InHand {

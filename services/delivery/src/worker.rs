@@ -21,6 +21,7 @@ use crate::lane;
 use crate::sender::Sender;
 use crate::settle::Settler;
 use crate::sites::Sites;
+use crate::window::Window;
 
 /// What delivery works with.
 pub struct Deps {
@@ -165,16 +166,21 @@ async fn pull_all(
     intake: Arc<Intake>,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let places = config.window / (queue.lanes().len() * Class::ALL.len() * Stage::ALL.len());
+    let streams = queue.lanes().len() * Class::ALL.len() * Stage::ALL.len();
+    let (jobs, octets) = (
+        config.window / streams,
+        config.window_bytes.0 / streams as u64,
+    );
     for lane in queue.lanes() {
         for class in Class::ALL {
             for stage in Stage::ALL {
                 let puller = queue.puller(lane, class, stage, holds).await;
                 let puller =
                     puller.with_context(|| format!("pull from {}", lane.stream(class, stage)))?;
+                let window = Window::new(jobs, octets);
                 tasks.spawn(
                     "pull",
-                    lane::run(puller, places, Arc::clone(&intake), tasks.clone()),
+                    lane::run(puller, window, Arc::clone(&intake), tasks.clone()),
                 );
             }
         }
