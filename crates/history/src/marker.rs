@@ -11,13 +11,14 @@ use model::JobId;
 use crate::{History, HistoryError};
 
 impl History {
-    /// Remembers for `ttl` that `job` ended with `event`.
+    /// Remembers for `ttl` that `job` ended with `event`, unless it had ended before: then the event that ended it
+    /// is answered, and stays.
     pub async fn mark_done(
         &self,
         job: JobId,
         event: &[u8],
         ttl: Duration,
-    ) -> Result<(), HistoryError> {
+    ) -> Result<Option<Bytes>, HistoryError> {
         let mut write = redis::pipe();
         write
             .cmd("SET")
@@ -25,8 +26,10 @@ impl History {
             .arg(event)
             .arg("PX")
             .arg(milliseconds(ttl))
-            .ignore();
-        self.inner.link.run(&write).await
+            .arg("NX")
+            .arg("GET");
+        let (earlier,) = self.inner.link.run(&write).await?;
+        Ok(earlier)
     }
 
     /// The event that ended `job`, where one is remembered.

@@ -5,10 +5,14 @@
 
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use crate::QueueError;
 use crate::streams::BODIES;
+
+/// How long reading a body may take.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The store of large bodies; cheap to clone.
 #[derive(Clone)]
@@ -43,6 +47,12 @@ impl Blobs {
 
     /// The body stored under `name`.
     pub async fn get(&self, name: &str) -> Result<Bytes, QueueError> {
+        // A body whose chunks are gone would otherwise be waited for without end.
+        let read = tokio::time::timeout(READ_DEADLINE, self.read(name)).await;
+        read.unwrap_or_else(|_| Err(QueueError::refused("the body was not read in time")))
+    }
+
+    async fn read(&self, name: &str) -> Result<Bytes, QueueError> {
         let mut object = self.store.get(name).await.map_err(QueueError::refused)?;
         let mut body = Vec::with_capacity(object.info().size);
         object

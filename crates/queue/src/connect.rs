@@ -6,6 +6,7 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use model::Domain;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{
     Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap,
@@ -22,7 +23,7 @@ pub struct Queue {
     jetstream: jetstream::Context,
     lanes: LaneMap,
     settings: Settings,
-    connections: watch::Receiver<u64>,
+    connections: watch::Receiver<Instant>,
 }
 
 impl Queue {
@@ -32,7 +33,7 @@ impl Queue {
             servers: settings.servers.join(", "),
             problem,
         };
-        let (connected, connections) = watch::channel(0u64);
+        let (connected, connections) = watch::channel(Instant::now());
         let mut options = ConnectOptions::new()
             .name("postrider")
             .connection_timeout(Duration::from_secs(5))
@@ -42,7 +43,7 @@ impl Queue {
                 let connected = connected.clone();
                 async move {
                     if matches!(event, Event::Connected) {
-                        connected.send_modify(|count| *count += 1);
+                        connected.send_replace(Instant::now());
                     }
                 }
             });
@@ -87,9 +88,14 @@ impl Queue {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Changes whenever the connection was made anew.
-    pub fn connections(&self) -> watch::Receiver<u64> {
+    /// When the connection was last made; changes whenever it is made anew.
+    pub fn connections(&self) -> watch::Receiver<Instant> {
         self.connections.clone()
+    }
+
+    /// How long a pulled job may go without a sign of life.
+    pub fn ack_wait(&self) -> Duration {
+        self.settings.ack_wait
     }
 
     /// The lanes of this installation.
@@ -154,7 +160,7 @@ impl Queue {
 
     /// Every cancelled job, and the task that keeps the list current.
     pub fn tombstones(&self) -> (Tombstones, impl Future<Output = ()> + Send + use<>) {
-        Tombstones::follow(self.jetstream.clone())
+        Tombstones::follow(self.jetstream.clone(), self.settings.body_age)
     }
 
     /// Sends what is buffered and closes the connection.

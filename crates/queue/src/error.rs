@@ -19,6 +19,9 @@ pub enum QueueError {
     /// A schedule was answered as a duplicate: nothing was stored.
     #[error("schedule was answered as a duplicate and not stored")]
     ScheduleNotStored,
+    /// Something else was stored under the same subject meanwhile.
+    #[error("superseded by a later message")]
+    Superseded,
     /// The servers refused, or an internal channel is gone.
     #[error("{0}")]
     Refused(String),
@@ -29,7 +32,11 @@ impl QueueError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unacknowledged(_) => true,
-            Self::Full(_) | Self::TooLarge(_) | Self::ScheduleNotStored | Self::Refused(_) => false,
+            Self::Full(_)
+            | Self::TooLarge(_)
+            | Self::ScheduleNotStored
+            | Self::Superseded
+            | Self::Refused(_) => false,
         }
     }
 
@@ -46,9 +53,8 @@ impl From<PublishError> for QueueError {
             | PublishErrorKind::StreamNotFound
             | PublishErrorKind::MaxAckPending => Self::Unacknowledged(error),
             PublishErrorKind::MaxPayloadExceeded => Self::TooLarge(error),
-            PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => {
-                Self::refused(error)
-            }
+            PublishErrorKind::WrongLastSequence => Self::Superseded,
+            PublishErrorKind::WrongLastMessageId => Self::refused(error),
             PublishErrorKind::Other => match server_code(&error) {
                 Some(
                     ErrorCode::STREAM_STORE_FAILED
@@ -106,6 +112,28 @@ pub enum SetupError {
     LazySync {
         /// Which endpoint.
         monitor: String,
+    },
+    /// A stream that this configuration does not know still holds mail.
+    #[error(
+        "stream {stream} holds {messages} messages, and nats.lanes no longer includes it: set the former number until they are sent"
+    )]
+    OrphanedLane {
+        /// Which stream.
+        stream: String,
+        /// How many.
+        messages: u64,
+    },
+    /// This configuration would keep fewer copies than there are.
+    #[error(
+        "{what} has {existing} copies, and nats.replicas is {wanted}: set nats.replicas to {existing} in every process"
+    )]
+    FewerReplicas {
+        /// Which stream.
+        what: String,
+        /// How many copies there are.
+        existing: usize,
+        /// How many this configuration asks for.
+        wanted: usize,
     },
     /// Fewer servers were asked than the cluster has.
     #[error(

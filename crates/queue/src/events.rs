@@ -218,7 +218,7 @@ fn deliver_policy(since: Since) -> Result<DeliverPolicy, QueueError> {
     Ok(match since {
         Since::Now => DeliverPolicy::New,
         Since::Sequence(sequence) => DeliverPolicy::ByStartSequence {
-            start_sequence: sequence + 1,
+            start_sequence: sequence.saturating_add(1),
         },
         Since::Time(at) => {
             let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(at.as_nanosecond());

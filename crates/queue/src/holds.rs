@@ -1,8 +1,9 @@
 //! The table of pulled jobs, and the heartbeat that keeps them from being given to another worker.
 //!
-//! An in-progress acknowledgement proves nothing by itself: the broker takes late ones in silence. So each round ends,
-//! for every stream, with one that asks for a reply, and only its answer proves the holds of that stream, as of the
-//! moment the round began (ADR 10).
+//! An in-progress acknowledgement proves nothing by itself: the broker takes late ones in silence, and answers late ones
+//! even for a job that somebody else has by now. So each round ends, for every stream, with one that asks for a reply,
+//! and the reply proves a hold only where it comes within `ack_wait` of the hold's last proof: until then the broker
+//! cannot have given the job away. A hold that was not proven in time is lost for good (ADR 10).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::QueueError;
@@ -22,8 +24,52 @@ type Key = (Arc<str>, u64);
 
 struct Entry {
     acker: Arc<Acker>,
-    proven_at: Instant,
+    proof: Proof,
+    /// Tells this hold of the job from an earlier one that was lost.
+    generation: u64,
 }
+
+/// Until when the broker is sure to keep a job for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// For `ack_wait` from this moment on.
+    Since(Instant),
+    /// It may have given the job to somebody else.
+    Lost,
+}
+
+impl Proof {
+    /// What an answer at `answered` to a question asked at `asked` makes of this proof.
+    fn renewed(self, asked: Instant, answered: Instant, ack_wait: Duration) -> Self {
+        match self {
+            Self::Since(proven) if answered.saturating_duration_since(proven) < ack_wait => {
+                Self::Since(asked.max(proven))
+            }
+            Self::Since(_) | Self::Lost => Self::Lost,
+        }
+    }
+
+    /// Whether it holds at `now` with a margin.
+    fn holds(self, now: Instant, ack_wait: Duration) -> bool {
+        match self {
+            Self::Since(proven) => {
+                now.saturating_duration_since(proven) < ack_wait - ack_wait / MARGIN
+            }
+            Self::Lost => false,
+        }
+    }
+
+    /// Whether it is past all renewing at `now`.
+    fn is_lost(self, now: Instant, ack_wait: Duration) -> bool {
+        match self {
+            Self::Since(proven) => now.saturating_duration_since(proven) >= ack_wait,
+            Self::Lost => true,
+        }
+    }
+}
+
+/// The jobs of one stream, for one question.
+type Held = Vec<(u64, Arc<Acker>)>;
 
 /// What this process holds; cheap to clone.
 #[derive(Clone)]
@@ -50,8 +96,10 @@ impl Holds {
         (holds.clone(), holds.keep())
     }
 
-    /// Holds a job that a pull begun at `pulled_at` brought. A redelivery of a held sequence refreshes the hold and
-    /// answers `None`: the job is already in hand.
+    /// Holds a job that a pull begun at `pulled_at` brought.
+    ///
+    /// A redelivery of a job whose hold is good refreshes that hold and answers `None`: the job is in hand. One whose
+    /// hold was lost is a new hold; the earlier one stays lost, because the job may have been elsewhere meanwhile.
     pub(crate) fn take(
         &self,
         stream: &Arc<str>,
@@ -60,13 +108,27 @@ impl Holds {
         pulled_at: Instant,
     ) -> Option<Hold> {
         let key = (Arc::clone(stream), sequence);
-        let entry = Entry {
-            acker: Arc::new(acker),
-            proven_at: pulled_at,
+        let (acker, proof) = (Arc::new(acker), Proof::Since(pulled_at));
+        let mut entries = self.lock();
+        let generation = match entries.get_mut(&key) {
+            Some(entry) if !entry.proof.is_lost(Instant::now(), self.ack_wait) => {
+                (entry.acker, entry.proof) = (acker, proof);
+                return None;
+            }
+            Some(lost) => lost.generation + 1,
+            None => 0,
         };
-        let known = self.lock().insert(key.clone(), entry).is_some();
-        (!known).then(|| Hold {
+        entries.insert(
+            key.clone(),
+            Entry {
+                acker,
+                proof,
+                generation,
+            },
+        );
+        Some(Hold {
             key,
+            generation,
             holds: self.clone(),
         })
     }
@@ -87,29 +149,32 @@ impl Holds {
 
     /// One round: a sign of life for every job, and a proof for every stream.
     async fn beat(&self) {
-        let began = Instant::now();
-        let mut streams: HashMap<Arc<str>, Vec<(u64, Arc<Acker>)>> = HashMap::new();
+        let mut streams: HashMap<Arc<str>, Held> = HashMap::new();
         for ((stream, sequence), entry) in self.lock().iter() {
-            streams
-                .entry(Arc::clone(stream))
-                .or_default()
-                .push((*sequence, Arc::clone(&entry.acker)));
-        }
-        for (stream, held) in streams {
-            match prove(&held).await {
-                Ok(()) => self.proven(&stream, &held, began),
-                Err(error) => {
-                    tracing::warn!(%stream, %error, held = held.len(), "holds not proven")
-                }
+            if entry.proof != Proof::Lost {
+                let held = (*sequence, Arc::clone(&entry.acker));
+                streams.entry(Arc::clone(stream)).or_default().push(held);
             }
         }
+        join_all(
+            streams
+                .into_iter()
+                .map(|(stream, held)| self.prove(stream, held)),
+        )
+        .await;
     }
 
-    fn proven(&self, stream: &Arc<str>, held: &[(u64, Arc<Acker>)], at: Instant) {
+    async fn prove(&self, stream: Arc<str>, held: Held) {
+        let asked = Instant::now();
+        if let Err(error) = ask(&held).await {
+            tracing::warn!(%stream, %error, held = held.len(), "holds not proven");
+            return;
+        }
+        let answered = Instant::now();
         let mut entries = self.lock();
         for (sequence, _) in held {
-            if let Some(entry) = entries.get_mut(&(Arc::clone(stream), *sequence)) {
-                entry.proven_at = entry.proven_at.max(at);
+            if let Some(entry) = entries.get_mut(&(Arc::clone(&stream), sequence)) {
+                entry.proof = entry.proof.renewed(asked, answered, self.ack_wait);
             }
         }
     }
@@ -120,7 +185,7 @@ impl Holds {
 }
 
 /// In-progress for every job, the last of them as a question.
-async fn prove(held: &[(u64, Arc<Acker>)]) -> Result<(), QueueError> {
+async fn ask(held: &[(u64, Arc<Acker>)]) -> Result<(), QueueError> {
     let Some(((_, last), rest)) = held.split_last() else {
         return Ok(());
     };
@@ -139,17 +204,19 @@ async fn prove(held: &[(u64, Arc<Acker>)]) -> Result<(), QueueError> {
 #[derive(Debug)]
 pub struct Hold {
     key: Key,
+    generation: u64,
     holds: Holds,
 }
 
 impl Hold {
-    /// Whether the broker is sure to keep the job for us for a while yet: asked before the final dot.
+    /// Whether the broker is sure to keep the job for us for a while yet: asked before anything that another worker
+    /// must not do as well.
     pub fn is_proven(&self) -> bool {
         let entries = self.holds.lock();
-        let Some(entry) = entries.get(&self.key) else {
-            return false;
-        };
-        entry.proven_at.elapsed() < self.holds.ack_wait - self.holds.ack_wait / MARGIN
+        let entry = entries
+            .get(&self.key)
+            .filter(|entry| entry.generation == self.generation);
+        entry.is_some_and(|entry| entry.proof.holds(Instant::now(), self.holds.ack_wait))
     }
 
     /// Settles the job: the broker forgets it.
@@ -168,11 +235,13 @@ impl Hold {
     }
 
     async fn answer(self, kind: AckKind) -> Result<(), QueueError> {
-        let acker = self
-            .holds
-            .lock()
-            .get(&self.key)
-            .map(|entry| Arc::clone(&entry.acker));
+        let acker = {
+            let entries = self.holds.lock();
+            let entry = entries
+                .get(&self.key)
+                .filter(|entry| entry.generation == self.generation);
+            entry.map(|entry| Arc::clone(&entry.acker))
+        };
         match acker {
             Some(acker) => acker.ack_with(kind).await.map_err(QueueError::refused),
             None => Ok(()),
@@ -182,6 +251,45 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.holds.lock().remove(&self.key);
+        let mut entries = self.holds.lock();
+        if entries
+            .get(&self.key)
+            .is_some_and(|entry| entry.generation == self.generation)
+        {
+            entries.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK_WAIT: Duration = Duration::from_secs(30);
+
+    fn after(seconds: u64) -> Instant {
+        // One moment of the paused clock, so that the numbers are seconds from the pull.
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_time_proves_from_the_moment_of_the_question() {
+        let proof = Proof::Since(after(0)).renewed(after(10), after(11), ACK_WAIT);
+        assert_eq!(proof, Proof::Since(after(10)));
+        assert!(proof.holds(after(29), ACK_WAIT) && !proof.holds(after(30), ACK_WAIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_after_the_broker_may_have_given_the_job_away_proves_nothing() {
+        let stopped = Proof::Since(after(0)).renewed(after(40), after(40), ACK_WAIT);
+        assert_eq!(stopped, Proof::Lost);
+        assert_eq!(stopped.renewed(after(41), after(41), ACK_WAIT), Proof::Lost);
+        assert!(!stopped.holds(after(41), ACK_WAIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_proves_nothing_either() {
+        let slow = Proof::Since(after(0)).renewed(after(10), after(31), ACK_WAIT);
+        assert_eq!(slow, Proof::Lost);
     }
 }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::header::{NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
+use async_nats::{HeaderMap, HeaderValue};
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, publish::PublishAck};
 use bytes::Bytes;
 use model::{Class, Domain, JobId, Timestamp};
@@ -58,9 +62,7 @@ impl Publisher {
         payload: Bytes,
     ) -> Result<(), QueueError> {
         let lane = self.lanes.lane(to);
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_SCHEDULE, format!("@at {at}"));
-        headers.insert(NATS_SCHEDULE_TARGET, lane.due_subject(class));
+        let headers = schedule_headers(at, lane.due_subject(class));
         let stored = self
             .publish(&lane.schedule_subject(class, job), headers, payload)
             .await?;
@@ -80,17 +82,24 @@ impl Publisher {
     ) -> Result<Option<Bytes>, QueueError> {
         let lane = self.lanes.lane(to);
         let stream = self.deferred_stream(lane, class).await?;
-        match stream
-            .get_last_raw_message_by_subject(&lane.schedule_subject(class, job))
-            .await
-        {
-            Ok(message) => Ok(Some(message.payload)),
-            Err(error)
-                if error.kind() == jetstream::stream::LastRawMessageErrorKind::NoMessageFound =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(QueueError::refused(error)),
+        let pending = last(&stream, &lane.schedule_subject(class, job)).await?;
+        Ok(pending.map(|message| message.payload))
+    }
+
+    /// Makes a job that waits for its time due at once. One that fires meanwhile, or waits for nothing, is left alone.
+    pub async fn hasten(&self, class: Class, to: &Domain, job: JobId) -> Result<(), QueueError> {
+        let lane = self.lanes.lane(to);
+        let subject = lane.schedule_subject(class, job);
+        let stream = self.deferred_stream(lane, class).await?;
+        let Some(pending) = last(&stream, &subject).await? else {
+            return Ok(());
+        };
+        let mut headers = schedule_headers(Timestamp::UNIX_EPOCH, lane.due_subject(class));
+        // Without it, a schedule that fires between the two calls would be sent and come back as a second job.
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(pending.sequence));
+        match self.publish_once(&subject, headers, pending.payload).await {
+            Ok(_) | Err(QueueError::Superseded) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -157,5 +166,24 @@ impl Publisher {
             .publish_with_headers(subject.to_owned(), headers, payload)
             .await?;
         Ok(acknowledged.await?)
+    }
+}
+
+fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_SCHEDULE, format!("@at {at}"));
+    headers.insert(NATS_SCHEDULE_TARGET, due_subject);
+    headers
+}
+
+/// The last message of a subject, if it has one.
+async fn last(
+    stream: &jetstream::stream::Stream<()>,
+    subject: &str,
+) -> Result<Option<StreamMessage>, QueueError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(QueueError::refused(error)),
     }
 }

@@ -13,7 +13,7 @@ use crate::streams::WORKERS;
 use crate::{Hold, Holds, QueueError, Stage};
 
 /// How long a pull waits for jobs. Also bounds how stale the proof of a fresh hold is.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of one pull.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -63,7 +63,7 @@ impl Puller {
         &self.stream
     }
 
-    /// Up to `limit` jobs as they come; ends when there were that many or after five seconds.
+    /// Up to `limit` jobs as they come; ends when there were that many or after two seconds.
     pub async fn pull(
         &self,
         limit: usize,

@@ -6,6 +6,8 @@ use async_nats::jetstream::{self, kv, object_store};
 use model::Class;
 
 use crate::{Lane, LaneMap, Settings, SetupError, Stage};
+use futures_util::StreamExt as _;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// The stream of events.
@@ -32,6 +34,7 @@ pub(crate) async fn set_up(
     lanes: &LaneMap,
     settings: &Settings,
 ) -> Result<(), SetupError> {
+    check_orphans(jetstream, lanes, settings).await?;
     for lane in lanes.lanes() {
         for class in Class::ALL {
             let share = settings.ready_bytes.0 / (lanes.lanes().len() * Class::ALL.len()) as u64;
@@ -127,11 +130,62 @@ async fn make(
 
 async fn make_stream(jetstream: &jetstream::Context, config: Config) -> Result<(), SetupError> {
     let what = format!("stream {}", config.name);
+    if let Ok(existing) = jetstream.get_stream(&config.name).await {
+        check_replicas(
+            &what,
+            existing.cached_info().config.num_replicas,
+            config.num_replicas,
+        )?;
+    }
     let made = jetstream.create_or_update_stream(config).await;
     made.map(drop).map_err(|error| SetupError::Asset {
         what,
         problem: error.to_string(),
     })
+}
+
+/// A process with a default configuration must not thin out a cluster's copies.
+fn check_replicas(what: &str, existing: usize, wanted: usize) -> Result<(), SetupError> {
+    if wanted >= existing {
+        return Ok(());
+    }
+    Err(SetupError::FewerReplicas {
+        what: what.to_owned(),
+        existing,
+        wanted,
+    })
+}
+
+/// Refuses where a lane that no configuration names any more still holds mail: nobody would ever pull it.
+async fn check_orphans(
+    jetstream: &jetstream::Context,
+    lanes: &LaneMap,
+    settings: &Settings,
+) -> Result<(), SetupError> {
+    let known: HashSet<String> = lanes.lanes().iter().flat_map(lane_streams).collect();
+    let prefixes = ["T", "B", "DT", "DB"].map(|kind| format!("{kind}-{}-", settings.egress_group));
+    let mut streams = jetstream.streams();
+    while let Some(stream) = streams.next().await {
+        let asset = |problem| SetupError::Asset {
+            what: "the list of streams".to_owned(),
+            problem,
+        };
+        let stream = stream.map_err(|error| asset(error.to_string()))?;
+        let (name, messages) = (stream.config.name, stream.state.messages);
+        let is_lane = prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if is_lane && messages > 0 && !known.contains(&name) {
+            return Err(SetupError::OrphanedLane {
+                stream: name,
+                messages,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn lane_streams(lane: &Lane) -> Vec<String> {
+    let names = Class::ALL.map(|class| Stage::ALL.map(|stage| lane.stream(class, stage)));
+    names.into_iter().flatten().collect()
 }
 
 async fn make_tombstones(
@@ -178,7 +232,13 @@ async fn make_bodies(
         return Err(asset(refused.to_string()));
     };
     let mut config = existing.cached_info().config.clone();
-    config.max_age = max_age;
+    check_replicas(
+        &format!("bucket {BODIES}"),
+        config.num_replicas,
+        settings.replicas,
+    )?;
+    // Another process may know of longer stays.
+    config.max_age = config.max_age.max(max_age);
     config.num_replicas = settings.replicas;
     jetstream
         .update_stream(config)

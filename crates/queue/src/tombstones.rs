@@ -1,10 +1,10 @@
-//! Jobs that their senders cancelled.
+//! Messages and jobs that their senders cancelled.
 //!
-//! A tombstone stands in a KV bucket until no job can need it. Every worker keeps a copy of all of them and looks
-//! before it sends. Whoever cancels only asks: the worker that holds the job decides, and records the end. A job that
+//! A tombstone stands in a KV bucket until nothing can need it. Every worker keeps a copy of all of them and looks before
+//! it sends. Whoever cancels only asks: the worker that holds the job decides, and records the end (ADR 13). A job that
 //! waits for its time is made due at once, so that it finds its tombstone.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,13 +13,17 @@ use async_nats::jetstream::{
     kv::{Operation, Store},
 };
 use futures_util::StreamExt as _;
-use model::{Class, Domain, JobId, Timestamp};
+use model::{Class, Domain, Job, JobId, MessageId, Tenant};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::streams::CANCELLED;
 use crate::{Publisher, QueueError};
 
 /// The pause before a watch that ended begins again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After so many new tombstones the old ones are cleared away.
+const SWEEP_EVERY: usize = 1024;
 
 /// Asks for jobs to be cancelled; cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,43 +44,74 @@ impl Canceller {
         Ok(Self { store, publisher })
     }
 
-    /// Puts up the tombstone of `job`, and makes the job due if it waits for its time.
-    pub async fn cancel(&self, class: Class, to: &Domain, job: JobId) -> Result<(), QueueError> {
-        self.store
-            .put(job.to_string(), "".into())
-            .await
-            .map_err(QueueError::refused)?;
-        if let Some(payload) = self.publisher.pending_schedule(class, to, job).await? {
-            // Where the schedule fires at this moment, this one is a twin, and finds the marker of the first.
-            self.publisher
-                .schedule(class, to, job, Timestamp::UNIX_EPOCH, payload)
-                .await?;
-        }
-        Ok(())
+    /// Puts up the tombstone of a message: for all of its jobs, known or not.
+    pub async fn cancel_message(&self, tenant: &Tenant, id: MessageId) -> Result<(), QueueError> {
+        self.put(message_key(tenant, id)).await
     }
+
+    /// Puts up the tombstone of `job`, and makes the job due if it waits for its time.
+    pub async fn cancel_job(
+        &self,
+        tenant: &Tenant,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+    ) -> Result<(), QueueError> {
+        self.put(job_key(tenant, job)).await?;
+        self.publisher.hasten(class, to, job).await
+    }
+
+    async fn put(&self, key: String) -> Result<(), QueueError> {
+        self.store
+            .put(key, "".into())
+            .await
+            .map(drop)
+            .map_err(QueueError::refused)
+    }
+}
+
+fn message_key(tenant: &Tenant, id: MessageId) -> String {
+    format!("{tenant}.m.{id}")
+}
+
+fn job_key(tenant: &Tenant, id: JobId) -> String {
+    format!("{tenant}.j.{id}")
 }
 
 /// Every tombstone there is; cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tombstones {
-    jobs: Arc<RwLock<HashSet<JobId>>>,
+    keys: Arc<RwLock<HashMap<String, Instant>>>,
+    loaded: watch::Sender<bool>,
+    kept: Duration,
 }
 
 impl Tombstones {
-    /// No tombstones yet, and the task that follows the bucket.
+    /// No tombstones yet, and the task that follows the bucket, which keeps each for `kept`.
     pub(crate) fn follow(
         jetstream: jetstream::Context,
+        kept: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let tombstones = Self::default();
+        let tombstones = Self {
+            keys: Arc::default(),
+            loaded: watch::Sender::new(false),
+            kept,
+        };
         (tombstones.clone(), tombstones.keep(jetstream))
     }
 
-    /// Whether `job` was cancelled.
-    pub fn contains(&self, job: JobId) -> bool {
-        self.jobs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&job)
+    /// Resolves once every tombstone that stood in the bucket is known.
+    pub async fn loaded(&self) {
+        // Fails only if the sender were gone, and this value holds it.
+        let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
+    }
+
+    /// Whether `job`, or the message it is a copy of, was cancelled.
+    pub fn contain(&self, job: &Job) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        !keys.is_empty()
+            && (keys.contains_key(&job_key(&job.tenant, job.id))
+                || keys.contains_key(&message_key(&job.tenant, job.message_id)))
     }
 
     async fn keep(self, jetstream: jetstream::Context) {
@@ -88,24 +123,41 @@ impl Tombstones {
         }
     }
 
+    /// Follows the bucket, and reads what stands in it: in this order, so that nothing falls between.
     async fn watch(&self, jetstream: &jetstream::Context) -> Result<(), QueueError> {
         let store = jetstream
             .get_key_value(CANCELLED)
             .await
             .map_err(QueueError::refused)?;
-        let mut entries = store
-            .watch_with_history(">")
-            .await
-            .map_err(QueueError::refused)?;
+        let mut entries = store.watch_all().await.map_err(QueueError::refused)?;
+        let mut standing = store.keys().await.map_err(QueueError::refused)?;
+        while let Some(key) = standing.next().await {
+            self.insert(key.map_err(QueueError::refused)?);
+        }
+        self.loaded.send_replace(true);
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(QueueError::refused)?;
-            let Ok(job) = entry.key.parse() else { continue };
-            let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
             match entry.operation {
-                Operation::Put => jobs.insert(job),
-                Operation::Delete | Operation::Purge => jobs.remove(&job),
-            };
+                Operation::Put => self.insert(entry.key),
+                Operation::Delete | Operation::Purge => self.remove(&entry.key),
+            }
         }
         Ok(())
+    }
+
+    fn insert(&self, key: String) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(key, Instant::now());
+        // The bucket forgets by age and tells nobody.
+        if keys.len().is_multiple_of(SWEEP_EVERY) {
+            keys.retain(|_, since| since.elapsed() < self.kept);
+        }
+    }
+
+    fn remove(&self, key: &str) {
+        self.keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
     }
 }

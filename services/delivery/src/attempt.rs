@@ -71,10 +71,14 @@ async fn send(
     is_first: IsFirst,
 ) -> Ended {
     let now = sender.clock.now();
-    if sender.tombstones.contains(held.job.id) {
+    if sender.tombstones.contain(&held.job) {
         return Ended::Settle(Box::new(Judge::cancelled(&held.job, now)));
     }
-    let body = match body(sender, &held.job).await {
+    let body = tokio::select! {
+        body = body(sender, &held.job) => body,
+        () = sender.shutdown().requested() => return Ended::GiveBack,
+    };
+    let body = match body {
         Ok(body) => body,
         Err(detail) => {
             tracing::error!(job = %held.job.id, detail, "body not available, job is tried later");

@@ -33,7 +33,8 @@ pub struct RawConfig {
     pub window: usize,
     /// Octets this worker has in hand at most, over all lanes. Bodies above 256 KiB are only fetched to be sent.
     pub window_bytes: String,
-    /// Pauses before the second, third, ... attempt; the last one repeats until the message expires.
+    /// Pauses before the second, third, ... attempt; the last one repeats until the message expires. Below twice
+    /// `nats.ack_wait` a job whose worker dies at that moment may be sent twice.
     pub retry_delays: Vec<String>,
     /// How long an attempt to connect to one address may take.
     pub connect_timeout: String,

@@ -9,6 +9,9 @@ use model::{Body, Clock, Job, JobId, Provider, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{RouteError, Routing};
 
+use tokio::sync::watch;
+use tokio::time::Instant;
+
 use crate::judge::{Judge, Outcome};
 use crate::settle::{InHand, Settler};
 use crate::sites::Sites;
@@ -34,6 +37,9 @@ pub(crate) struct Intake {
     pub(crate) sites: Sites,
     pub(crate) tombstones: Tombstones,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When the connection to the queue was made.
+    pub(crate) connections: watch::Receiver<Instant>,
+    pub(crate) ack_wait: Duration,
 }
 
 impl Intake {
@@ -82,7 +88,7 @@ impl Intake {
 
     /// Settles a job that an earlier run had finished, or had already deferred, before it died.
     async fn recall(&self, held: InHand) -> Option<InHand> {
-        if !held.redelivered && held.stage == Stage::Ready {
+        if !held.redelivered && held.stage == Stage::Ready && !self.may_predate_the_connection() {
             return Some(held);
         }
         let job = held.job.id;
@@ -97,6 +103,12 @@ impl Intake {
             return None;
         }
         Some(held)
+    }
+
+    /// Whether a job that comes as fresh may have been in somebody's hands: a nats-server that crashed forgets how often
+    /// it delivered a job, and delivers what was in hand once more as if for the first time.
+    fn may_predate_the_connection(&self) -> bool {
+        self.connections.borrow().elapsed() < self.ack_wait * 4
     }
 
     /// The event that ended the job before, if one did. A Redis that is merely slow is asked again: without an answer
@@ -133,7 +145,7 @@ impl Intake {
     /// Ends a job that was cancelled, whose time is over or whose content is not what was accepted.
     async fn screen(&self, held: InHand) -> Option<InHand> {
         let now = self.clock.now();
-        if self.tombstones.contains(held.job.id) {
+        if self.tombstones.contain(&held.job) {
             let cancelled = Judge::cancelled(&held.job, now);
             self.settler.settle(held, cancelled).await;
             return None;

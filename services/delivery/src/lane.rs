@@ -1,14 +1,15 @@
 //! Pulls one stream's jobs into the window.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use queue::{Puller, QueueError};
 use runtime::Tasks;
 
 use crate::intake::Intake;
-use crate::window::Window;
+use crate::window::{Seats, Window};
 
 /// The pause after a pull that failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,15 +17,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BATCH: usize = 250;
 
 /// Pulls until shutdown; never more of this stream is in hand than `window` has room for.
-pub(crate) async fn run(puller: Puller, window: Window, intake: Arc<Intake>, tasks: Tasks) {
-    let shutdown = tasks.shutdown().clone();
-    while !shutdown.is_requested() {
-        tokio::select! {
-            () = shutdown.requested() => return,
-            pulled = pull(&puller, &window, &intake, &tasks) => if let Err(error) = pulled {
-                tracing::warn!(stream = puller.stream(), %error, "pull failed, trying again");
-                tokio::time::sleep(PAUSE).await;
-            },
+pub(crate) async fn run(
+    puller: Puller,
+    window: Window,
+    intake: Arc<Intake>,
+    tasks: Tasks,
+) -> anyhow::Result<()> {
+    loop {
+        let seats = tokio::select! {
+            seats = window.seats(BATCH) => seats,
+            () = tasks.shutdown().requested() => return Ok(()),
+        };
+        // A pull that has begun is read to its end, also at shutdown: what the broker has handed out is given back at
+        // once and not after `ack_wait`.
+        if let Err(error) = pull(&puller, seats, &intake, &tasks).await {
+            tracing::warn!(stream = puller.stream(), %error, "pull failed, trying again");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -32,19 +40,33 @@ pub(crate) async fn run(puller: Puller, window: Window, intake: Arc<Intake>, tas
 /// One batch, as large as there is room for.
 async fn pull(
     puller: &Puller,
-    window: &Window,
+    mut seats: Seats,
     intake: &Arc<Intake>,
     tasks: &Tasks,
 ) -> Result<(), QueueError> {
-    let mut seats = window.seats(BATCH).await;
     let mut batch = std::pin::pin!(puller.pull(seats.count()).await?);
+    let mut taken = 0;
     while let Some(pulled) = batch.next().await {
-        let pulled = pulled?;
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            // A batch that is full by octets ends in an error, too.
+            Err(_) if taken > 0 => break,
+            Err(error) => return Err(error),
+        };
         let Some(place) = seats.take(pulled.payload.len()).await else {
             break;
         };
+        taken += 1;
         let intake = Arc::clone(intake);
-        tasks.spawn("intake", async move { intake.take(pulled, place).await });
+        tasks.spawn("intake", async move {
+            if AssertUnwindSafe(intake.take(pulled, place))
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                tracing::error!("intake of a job panicked, leaving it to redelivery");
+            }
+        });
     }
     Ok(())
 }

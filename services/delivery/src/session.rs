@@ -19,7 +19,12 @@ pub(crate) async fn run(sender: &Sender, site: &Site) {
     let Some(slot) = admit(sender, site).await else {
         return;
     };
-    match sender.connector.connect(&site.route).await {
+    let connected = tokio::select! {
+        connected = sender.connector.connect(&site.route) => connected,
+        // What waits is given back by whoever runs this.
+        () = sender.shutdown().requested() => return,
+    };
+    match connected {
         Ok(connection) => {
             site.connected();
             converse(sender, site, slot, connection).await;
@@ -36,12 +41,12 @@ async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
             Ok(slot) => return Some(slot),
             Err(wait) => wait,
         };
-        if wait.reason == Reason::ConnectionsInUse && site.has_other_sessions() {
-            return None;
-        }
         tokio::select! {
             () = tokio::time::sleep(wait.retry_after.min(NAP)) => {}
-            () = sender.shutdown().requested() => {}
+            () = sender.shutdown().requested() => return None,
+        }
+        if wait.reason == Reason::ConnectionsInUse && site.has_other_sessions() {
+            return None;
         }
     }
     None
@@ -52,7 +57,13 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
     let limits = throttle::Limits::new(site.limits.rate, site.limits.connections);
     let mut sent = 0;
     while let Some(held) = next(sender, site).await {
-        slot.token(&limits).await;
+        tokio::select! {
+            () = slot.token(&limits) => {}
+            () = sender.shutdown().requested() => {
+                held.give_back().await;
+                break;
+            }
+        }
         let is_first = if sent == 0 { IsFirst::Yes } else { IsFirst::No };
         sent += 1;
         let ended = attempt(sender, site, &mut connection, &held, is_first).await;
@@ -80,7 +91,7 @@ async fn conclude(sender: &Sender, site: &Site, held: InHand, ended: Ended) {
         Ended::PutBack => site.put_back(held),
         Ended::GiveBack => held.give_back().await,
         Ended::Postpone(delay) => held.postpone(delay).await,
-        Ended::Leave => tracing::warn!(job = %held.job.id, "hold not proven, job left to others"),
+        Ended::Leave => tracing::info!(job = %held.job.id, "hold not proven, job left to others"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use history::History;
-use model::{Clock, Event, Job, Timestamp};
+use model::{Clock, Event, EventKind, Job, Timestamp};
 use queue::{EventRecorder, Hold, Publisher, QueueError, Stage};
 
 use crate::judge::Judgement;
@@ -51,6 +51,9 @@ pub(crate) struct Settler {
     pub(crate) events: EventRecorder,
     pub(crate) history: History,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
+    /// settled, the redelivery then finds the schedule, and not a second job on its way.
+    pub(crate) soonest: Duration,
 }
 
 impl Settler {
@@ -60,6 +63,10 @@ impl Settler {
             event,
             next_attempt_at,
         } = judgement;
+        // What was delivered is delivered. Anything else is for whoever has the job now to decide.
+        if event.kind != EventKind::Delivered && !held.hold.is_proven() {
+            return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
+        }
         let settled = match next_attempt_at {
             Some(at) => self.defer(held, event, at).await,
             None => self.end(held, event).await,
@@ -87,10 +94,15 @@ impl Settler {
             redelivered,
             ..
         } = held;
-        let encoded = api::encode_event(&event);
+        let mut encoded = api::encode_event(&event);
         let ttl = self.marker_ttl(&job, stage, redelivered);
-        if let Err(error) = self.history.mark_done(job.id, &encoded, ttl).await {
-            tracing::debug!(job = %job.id, %error, "marker not written");
+        match self.history.mark_done(job.id, &encoded, ttl).await {
+            Ok(None) => {}
+            Ok(Some(earlier)) => {
+                tracing::info!(job = %job.id, "job had ended before, its first ending stands");
+                encoded = earlier.to_vec();
+            }
+            Err(error) => tracing::debug!(job = %job.id, %error, "marker not written"),
         }
         self.record(encoded).await?;
         if redelivered {
@@ -112,12 +124,11 @@ impl Settler {
 
     /// Puts the job back into the queue for `delay`. It was not attempted.
     pub(crate) async fn park(&self, held: InHand, delay: Duration) {
+        if !held.hold.is_proven() {
+            return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
+        }
         let InHand { job, hold, .. } = held;
-        let at = self
-            .clock
-            .now()
-            .checked_add(delay)
-            .unwrap_or(Timestamp::MAX);
+        let at = self.after(delay.max(self.soonest));
         self.schedule(&job, at).await;
         if let Err(error) = hold.settle().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
@@ -125,7 +136,10 @@ impl Settler {
     }
 
     /// Stores the job's next schedule, however long that takes: until then the job is held.
-    async fn schedule(&self, job: &Job, at: Timestamp) {
+    ///
+    /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
+    /// lies far enough ahead.
+    async fn schedule(&self, job: &Job, mut at: Timestamp) {
         let payload: bytes::Bytes = api::encode_job(job).into();
         let to = job.destination();
         while let Err(error) = self
@@ -135,7 +149,15 @@ impl Settler {
         {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(PAUSE).await;
+            at = at.max(self.after(self.soonest));
         }
+    }
+
+    fn after(&self, delay: Duration) -> Timestamp {
+        self.clock
+            .now()
+            .checked_add(delay)
+            .unwrap_or(Timestamp::MAX)
     }
 
     async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {

@@ -86,13 +86,16 @@ impl Site {
         self.lock().waiting.shed(0)
     }
 
-    /// What waits above `keep` jobs, and around how long it is to be parked, if this site does not keep up.
-    pub(crate) fn shed(&self, keep: usize) -> Option<(Duration, Vec<InHand>)> {
+    /// Around how long jobs are to be parked, if this site does not keep up.
+    pub(crate) fn is_slow(&self) -> Option<Duration> {
         let mut state = self.lock();
         let oldest = state.waiting.oldest();
-        let base = state.parking.needed(oldest, Instant::now())?;
-        let slow = state.waiting.shed(keep);
-        (!slow.is_empty()).then_some((base, slow))
+        state.parking.needed(oldest, Instant::now())
+    }
+
+    /// What waits above `keep` jobs.
+    pub(crate) fn shed(&self, keep: usize) -> Vec<InHand> {
+        self.lock().waiting.shed(keep)
     }
 
     /// Whether another session than the caller's serves this site.

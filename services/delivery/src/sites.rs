@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use model::Path;
@@ -52,19 +53,25 @@ impl Sites {
         }
     }
 
-    /// Parks what waits at sites that do not keep up, above `keep` jobs for each.
-    pub(crate) fn park_slow(&self, keep: usize) {
-        for site in self.lock().values() {
-            let Some((base, slow)) = site.shed(keep) else {
+    /// Parks what waits at sites that do not keep up. Each keeps `share` jobs, and all of them together `most`.
+    pub(crate) fn park_slow(&self, share: usize, most: usize) {
+        let slow: Vec<(Arc<Site>, Duration)> = self
+            .lock()
+            .values()
+            .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
+            .collect();
+        let keep = share.min(most / slow.len().max(1));
+        for (site, base) in slow {
+            let parked = site.shed(keep);
+            if parked.is_empty() {
                 continue;
-            };
-            tracing::info!(provider = %site.path.provider, jobs = slow.len(), ?base, "site is slow, jobs parked");
-            for held in slow {
+            }
+            tracing::info!(provider = %site.path.provider, jobs = parked.len(), ?base, "site is slow, jobs parked");
+            for held in parked {
                 let settler = Arc::clone(&self.sender.settler);
-                self.tasks.spawn(
-                    "park",
-                    async move { settler.park(held, spread(base)).await },
-                );
+                let delay = spread(base);
+                self.tasks
+                    .spawn("park", async move { settler.park(held, delay).await });
             }
         }
     }

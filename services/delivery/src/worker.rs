@@ -37,6 +37,8 @@ pub struct Deps {
 
 /// A slow site keeps one part in so many of the window.
 const SITE_SHARE: usize = 40;
+/// All slow sites together keep one part in so many.
+const SLOW_SHARE: usize = 4;
 /// How long events that are already decided may take to be recorded at the very end.
 const LAST_EVENTS: Duration = Duration::from_secs(10);
 
@@ -77,6 +79,10 @@ impl Delivery {
         let (tombstones, follow_tombstones) = queue.tombstones();
         let following = background.spawn("follow tombstones", follow_tombstones);
 
+        tokio::select! {
+            () = tombstones.loaded() => {}
+            () = shutdown.requested() => {}
+        }
         let intake = assemble(&config, deps, connector, events, tombstones, &tasks).await?;
         let sites = intake.sites.clone();
         tasks.spawn(
@@ -90,7 +96,8 @@ impl Delivery {
             "delivery working"
         );
 
-        shutdown.requested().await;
+        // Implied by `shutdown`, and requested too when a task fails that nothing works without.
+        tasks.shutdown().requested().await;
         tracing::info!(in_hand = holds.count(), "delivery draining");
         sites.give_back_waiting();
         drop(sites);
@@ -102,7 +109,7 @@ impl Delivery {
         if let Err(busy) = background.finish(LAST_EVENTS).await {
             tracing::warn!(%busy, "events may not all be recorded");
         }
-        Ok(())
+        tasks.failure().map_or(Ok(()), Err)
     }
 }
 
@@ -132,6 +139,7 @@ async fn assemble(
         events,
         history: history.clone(),
         clock: Arc::clone(&clock),
+        soonest: queue.ack_wait() * 2,
     });
     let routing = Arc::clone(&connector.routing);
     let sender = Arc::new(Sender {
@@ -155,6 +163,8 @@ async fn assemble(
         sites,
         tombstones,
         clock,
+        connections: queue.connections(),
+        ack_wait: queue.ack_wait(),
     }))
 }
 
@@ -178,7 +188,7 @@ async fn pull_all(
                 let puller =
                     puller.with_context(|| format!("pull from {}", lane.stream(class, stage)))?;
                 let window = Window::new(jobs, octets);
-                tasks.spawn(
+                tasks.spawn_vital(
                     "pull",
                     lane::run(puller, window, Arc::clone(&intake), tasks.clone()),
                 );
@@ -194,7 +204,7 @@ async fn park_slow(sites: Sites, window: usize, shutdown: Shutdown) {
     while !shutdown.is_requested() {
         tokio::select! {
             () = shutdown.requested() => return,
-            _ = turns.tick() => sites.park_slow(window / SITE_SHARE),
+            _ = turns.tick() => sites.park_slow(window / SITE_SHARE, window / SLOW_SHARE),
         }
     }
 }

@@ -42,11 +42,12 @@ impl Acceptor {
     ) -> Result<SubmitResponse, Status> {
         self.readiness.check()?;
         let draft = Draft::check(request, tenant, &self.config, self.clock.now())?;
-        if self.was_accepted_before(&draft).await? {
+        let earlier = self.earlier(&draft).await?;
+        if earlier == Earlier::Accepted {
             return Ok(replay(&draft));
         }
         let body = self.place(&draft).await.map_err(|error| refusal(&error))?;
-        let recipients = self.publish(&draft, body).await?;
+        let recipients = self.publish(&draft, body, earlier).await?;
         self.remember(&draft, &recipients).await;
         let message_id = draft.id.to_string();
         Ok(SubmitResponse {
@@ -56,21 +57,22 @@ impl Acceptor {
         })
     }
 
-    /// Whether the same request was carried out before, under the same idempotency key.
+    /// What became of the same request before, under the same idempotency key.
     ///
     /// Where Redis does not answer, the request is carried out: its ids derive from the key, so that the queue itself
     /// stores a repetition within five minutes once.
-    async fn was_accepted_before(&self, draft: &Draft) -> Result<bool, Status> {
+    async fn earlier(&self, draft: &Draft) -> Result<Earlier, Status> {
         let Some(key) = &draft.idempotency else {
-            return Ok(false);
+            return Ok(Earlier::None);
         };
         match self
             .history
             .claim(&draft.tenant, &key.text, &key.fingerprint)
             .await
         {
-            Ok(Claim::Done) => Ok(true),
-            Ok(Claim::Fresh | Claim::Unfinished) => Ok(false),
+            Ok(Claim::Done) => Ok(Earlier::Accepted),
+            Ok(Claim::Fresh) => Ok(Earlier::None),
+            Ok(Claim::Unfinished) => Ok(Earlier::Unknown),
             Ok(Claim::Taken) => Err(status(
                 Code::AlreadyExists,
                 "IDEMPOTENCY_KEY_REUSED",
@@ -78,7 +80,7 @@ impl Acceptor {
             )),
             Err(error) => {
                 tracing::debug!(%error, "idempotency key not looked up");
-                Ok(false)
+                Ok(Earlier::Unknown)
             }
         }
     }
@@ -94,7 +96,12 @@ impl Acceptor {
     }
 
     /// Publishes a job for each recipient; an error only if none was stored.
-    async fn publish(&self, draft: &Draft, body: Body) -> Result<Vec<SubmittedRecipient>, Status> {
+    async fn publish(
+        &self,
+        draft: &Draft,
+        body: Body,
+        earlier: Earlier,
+    ) -> Result<Vec<SubmittedRecipient>, Status> {
         let jobs: Vec<Job> = draft
             .recipients
             .iter()
@@ -102,7 +109,7 @@ impl Acceptor {
             .collect();
         let published: Vec<(Job, Result<(), QueueError>)> = stream::iter(jobs)
             .map(|job| async {
-                let stored = self.publish_job(&job).await;
+                let stored = self.publish_job(&job, earlier).await;
                 (job, stored)
             })
             .buffered(IN_FLIGHT)
@@ -119,7 +126,10 @@ impl Acceptor {
             .collect())
     }
 
-    async fn publish_job(&self, job: &Job) -> Result<(), QueueError> {
+    async fn publish_job(&self, job: &Job, earlier: Earlier) -> Result<(), QueueError> {
+        if earlier == Earlier::Unknown && self.is_known(job).await {
+            return Ok(());
+        }
         let payload = api::encode_job(job).into();
         let to = job.destination();
         match job.send_at {
@@ -136,6 +146,11 @@ impl Acceptor {
             tracing::warn!(job = %job.id, %error, "event of an accepted job not recorded");
         }
         Ok(())
+    }
+
+    /// Whether an earlier call stored this very job: its events tell, after the queue has forgotten its id.
+    async fn is_known(&self, job: &Job) -> bool {
+        matches!(self.history.job(&job.tenant, job.id).await, Ok(Some(_)))
     }
 
     /// Notes under the idempotency key that everything was stored.
@@ -156,6 +171,17 @@ impl Acceptor {
     }
 }
 
+/// What is known of an earlier call with the same idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Earlier {
+    /// There was none.
+    None,
+    /// There may have been one, which may have stored some of the jobs.
+    Unknown,
+    /// It stored all of them.
+    Accepted,
+}
+
 /// The first answer again: every id in it derives from the idempotency key.
 fn replay(draft: &Draft) -> SubmitResponse {
     let recipient = |recipient: &model::Address| SubmittedRecipient {
@@ -173,9 +199,10 @@ fn replay(draft: &Draft) -> SubmitResponse {
 fn outcome(job: &Job, error: Option<QueueError>) -> SubmittedRecipient {
     let recipient = job.recipient.to_string();
     let Some(error) = error else {
+        let job_id = job.id.to_string();
         return SubmittedRecipient {
             recipient,
-            job_id: job.id.to_string(),
+            job_id,
             error: None,
         };
     };
@@ -202,7 +229,11 @@ fn refusal(error: &QueueError) -> Status {
             "the queue is full and nothing was queued; try again later, or raise nats.ready_bytes"
         }
         "MESSAGE_TOO_LARGE" => "the message is larger than the queue takes and nothing was queued",
-        _ => "the queue did not acknowledge the message; try again",
+        "QUEUE_UNACKNOWLEDGED" => {
+            "the queue did not acknowledge the message, which may be queued or not; repeat the call under the same \
+             idempotency key"
+        }
+        _ => "the queue did not take the message and nothing was queued; try again",
     };
     match code {
         Code::ResourceExhausted | Code::Unavailable => {
@@ -216,7 +247,8 @@ fn reason(error: &QueueError) -> (Code, &'static str) {
     match error {
         QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
         QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
-        QueueError::Unacknowledged(_) | QueueError::ScheduleNotStored | QueueError::Refused(_) => {
+        QueueError::Unacknowledged(_) => (Code::Unavailable, "QUEUE_UNACKNOWLEDGED"),
+        QueueError::ScheduleNotStored | QueueError::Superseded | QueueError::Refused(_) => {
             (Code::Unavailable, "QUEUE_UNAVAILABLE")
         }
     }

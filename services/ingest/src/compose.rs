@@ -2,12 +2,15 @@
 
 use api::v1::{Attachment, HeaderField, MessageParts};
 use lettre::address::Envelope;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue, Headers, ReplyTo, To};
+use lettre::message::header::{
+    ContentTransferEncoding, ContentType, HeaderName, HeaderValue, ReplyTo,
+};
 use lettre::message::{
     self, Attachment as Part, Body, Mailbox, MessageBuilder, MultiPart, SinglePart,
 };
 use model::{Address, MessageId, Timestamp};
 
+use crate::raw::{check_lines, with_crlf};
 use crate::violations::Violations;
 
 /// Fields that are written from elsewhere; "Content-" stands for all that begin so.
@@ -74,21 +77,19 @@ pub(crate) fn compose(
     for header in headers {
         built.headers_mut().insert_raw(header);
     }
+    let bytes = with_crlf(&built.formatted());
+    violations.check("parts", check_lines(&bytes))?;
     Some(Composed {
-        bytes: built.formatted(),
+        bytes,
         from: address,
-        needs_to: to.is_empty() && cc.is_empty(),
+        needs_to: to.is_empty(),
     })
 }
 
 /// The To field of one recipient's own copy.
-pub(crate) fn to_field(recipient: &Address) -> Option<String> {
-    let address = lettre::Address::new(recipient.local(), recipient.domain().as_str()).ok()?;
-    let mut headers = Headers::new();
-    headers.set(To::from(message::Mailboxes::from(Mailbox::new(
-        None, address,
-    ))));
-    Some(headers.to_string())
+pub(crate) fn to_field(recipient: &Address) -> String {
+    // An address holds nothing that could end the line, and is shorter than a line may be.
+    format!("To: {recipient}\r\n")
 }
 
 /// lettre wants an envelope; ours is made later, one for each recipient.
@@ -216,6 +217,12 @@ fn content(parts: &MessageParts, violations: &mut Violations) -> Option<Content>
             )
         })
         .collect();
+    for (field, text) in [("parts.text", &parts.text), ("parts.html", &parts.html)] {
+        if text.contains('\0') {
+            violations.add(field, "contains a NUL, which no mail may; remove it");
+            return None;
+        }
+    }
     let text = match (parts.text.as_str(), parts.html.as_str()) {
         ("", "") => {
             violations.add(
@@ -278,7 +285,10 @@ fn file(field: &str, attachment: &Attachment, violations: &mut Violations) -> Op
         return None;
     }
     let media_type = media_type.filter(|_| named && identified)?;
-    let body = Body::new(content.to_vec());
+    // Binary to us whatever its type: the text encodings would change its line ends.
+    let encoded = Body::new_with_encoding(content.to_vec(), ContentTransferEncoding::Base64);
+    let refused = |_| "cannot be encoded as base64";
+    let body = violations.check(format!("{field}.content"), encoded.map_err(refused))?;
     Some(match (filename.as_str(), content_id.as_str()) {
         (name, "") => Part::new(name.to_owned()).body(body, media_type),
         ("", id) => Part::new_inline(id.to_owned()).body(body, media_type),
@@ -343,6 +353,28 @@ mod tests {
             !made.replace("\r\n", "").contains(['\r', '\n']),
             "bare CR or LF"
         );
+    }
+
+    #[test]
+    fn whatever_the_parts_hold_the_message_is_canonical() {
+        let mut parts = parts();
+        parts.text = "one\rtwo\nthree\r\nfour".into();
+        parts.attachments = vec![Attachment {
+            filename: "unix.csv".into(),
+            content_type: "text/csv".into(),
+            content: "a,b\n1,2\n".into(),
+            content_id: String::new(),
+        }];
+        let made = composed(&parts).unwrap();
+        assert!(!made.replace("\r\n", "").contains(['\r', '\n']), "bare CR or LF: {made:?}");
+        let message = mail_parser::MessageParser::new().parse(made.as_bytes()).unwrap();
+        assert_eq!(message.attachment(0).unwrap().contents(), b"a,b\n1,2\n");
+        parts.subject = "x".repeat(3000);
+        let problem = composed(&parts).unwrap_err();
+        assert!(problem.contains("more than the 998"), "{problem}");
+        parts.subject = "s".into();
+        parts.html = "a\0b".into();
+        assert!(composed(&parts).unwrap_err().contains("parts.html: contains a NUL"));
     }
 
     #[test]

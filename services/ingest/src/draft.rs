@@ -96,11 +96,7 @@ impl Draft {
 
     /// The job for one of the recipients; `body` is where the content was put.
     pub(crate) fn job(&self, recipient: &Address, body: Body) -> Job {
-        let to = if self.individual_to {
-            to_field(recipient)
-        } else {
-            None
-        };
+        let to = self.individual_to.then(|| to_field(recipient));
         let recipient_header = Bytes::from(to.unwrap_or_default());
         Job {
             id: self.job_id(recipient),
@@ -145,8 +141,19 @@ fn address(field: &str, text: &str, violations: &mut Violations) -> Option<Addre
     violations.check(
         field,
         text.parse::<Address>()
-            .map_err(|problem| format!("{text:?} {problem}")),
+            .map_err(|problem| format!("{} {problem}", quoted(text))),
     )
+}
+
+/// A text as it was given, and not more of it than helps.
+fn quoted(text: &str) -> String {
+    const SHOWN: usize = 64;
+    let more = if text.chars().nth(SHOWN).is_some() {
+        "..."
+    } else {
+        ""
+    };
+    format!("{:?}{more}", text.chars().take(SHOWN).collect::<String>())
 }
 
 fn recipients(texts: &[String], limit: usize, violations: &mut Violations) -> Vec<Address> {
@@ -194,9 +201,15 @@ fn labels(
         );
     }
     for (name, value) in &tags {
-        if name.is_empty() || name.len() > TAG_NAME_LIMIT || value.len() > TAG_VALUE_LIMIT {
+        let control = name.chars().chain(value.chars()).any(char::is_control);
+        if control
+            || name.is_empty()
+            || name.len() > TAG_NAME_LIMIT
+            || value.len() > TAG_VALUE_LIMIT
+        {
             let limits = format!(
-                "names have 1 to {TAG_NAME_LIMIT} octets and values at most {TAG_VALUE_LIMIT}"
+                "names have 1 to {TAG_NAME_LIMIT} octets and values at most {TAG_VALUE_LIMIT}, \
+                 without control characters"
             );
             violations.add(format!("tags[{name:.64}]"), limits);
         }

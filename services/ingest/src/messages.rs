@@ -52,12 +52,21 @@ impl Messages for MessagesService {
         request: Request<CancelRequest>,
     ) -> Result<Response<CancelResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let (_, jobs) = self.find(&tenant, &request.into_inner().id).await?;
+        let id = request.into_inner().id;
+        let (message_id, jobs) = self.find(&tenant, &id).await?;
         let mut response = CancelResponse::default();
+        if message_id.to_string() == id {
+            // Also for jobs whose events are not projected yet.
+            let cancelled = self.canceller.cancel_message(&tenant, message_id).await;
+            cancelled.map_err(|error| interrupted(&error))?;
+        }
         for (job, timeline) in jobs {
             match cancellable(timeline) {
                 Some((class, destination)) => {
-                    let cancelled = self.canceller.cancel(class, &destination, job).await;
+                    let cancelled = self
+                        .canceller
+                        .cancel_job(&tenant, class, &destination, job)
+                        .await;
                     cancelled.map_err(|error| interrupted(&error))?;
                     response.cancelling_job_ids.push(job.to_string());
                 }
@@ -83,7 +92,15 @@ impl Messages for MessagesService {
             .try_flatten();
         let shutdown = self.shutdown.clone();
         let ended = async move { shutdown.requested().await };
-        Ok(Response::new(Box::pin(events.take_until(Box::pin(ended)))))
+        let goodbye = status(
+            Code::Unavailable,
+            "SHUTTING_DOWN",
+            "the server is shutting down; watch another one from the last cursor",
+        );
+        let events = events.take_until(Box::pin(ended));
+        Ok(Response::new(Box::pin(
+            events.chain(stream::iter([Err(goodbye)])),
+        )))
     }
 }
 
@@ -239,15 +256,20 @@ impl Filter {
         batch: Result<RecordedBatch, QueueError>,
     ) -> Result<Vec<WatchResponse>, Status> {
         let batch = batch.map_err(|error| interrupted(&error))?;
-        let cursor = batch.sequence.to_string();
         let events = api::decode_batch(batch.payload).unwrap_or_default();
-        let selected = events.into_iter().filter(|event| self.matches(event));
-        Ok(selected
+        let mut selected: Vec<WatchResponse> = events
+            .into_iter()
+            .filter(|event| self.matches(event))
+            // Behind the batch before: whoever has not seen all of this one reads it again.
             .map(|event| WatchResponse {
                 event: Some(event),
-                cursor: cursor.clone(),
+                cursor: batch.sequence.saturating_sub(1).to_string(),
             })
-            .collect())
+            .collect();
+        if let Some(last) = selected.last_mut() {
+            last.cursor = batch.sequence.to_string();
+        }
+        Ok(selected)
     }
 
     fn matches(&self, event: &v1::Event) -> bool {

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// The name all ingest processes share, so that each batch is projected by one of them.
 const READER: &str = "timelines";
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a batch is tried before it is given back, well within the consumer's `ack_wait` of 30 s.
+const TRIES: u32 = 15;
 
 /// Projects batches until shutdown.
 pub(crate) async fn run(reader: EventReader, history: History, shutdown: Shutdown) {
@@ -35,13 +37,20 @@ async fn apply(history: &History, batch: Bytes) -> bool {
         }
     };
     let entries: Vec<TimelineEntry> = events.into_iter().filter_map(entry).collect();
-    match history.append(&entries).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::debug!(%error, "timelines not written yet");
-            false
+    for _ in 0..TRIES {
+        match history.append(&entries).await {
+            Ok(()) => return true,
+            Err(error) if error.is_passing() => {
+                tracing::debug!(%error, "timelines not written yet")
+            }
+            Err(error) => {
+                tracing::error!(%error, "timelines cannot be written, skipping a batch of events");
+                return true;
+            }
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    false
 }
 
 fn entry(event: api::v1::Event) -> Option<TimelineEntry> {

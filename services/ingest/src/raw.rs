@@ -52,11 +52,7 @@ pub(crate) fn canonicalise(raw: &[u8], id: MessageId, now: Timestamp) -> Result<
         bytes.extend_from_slice(date_field(now).as_bytes());
     }
     let mut copied = 0;
-    for header in message
-        .headers()
-        .iter()
-        .filter(|header| header.name == HeaderName::Bcc)
-    {
+    for header in message.headers().iter().filter(|header| is_bcc(header)) {
         bytes.extend_from_slice(&lines[copied..header.offset_field as usize]);
         copied = header.offset_end as usize;
     }
@@ -64,8 +60,15 @@ pub(crate) fn canonicalise(raw: &[u8], id: MessageId, now: Timestamp) -> Result<
     Ok(Canonical { bytes, from })
 }
 
+/// Bcc and Resent-Bcc: for nobody to see.
+fn is_bcc(header: &mail_parser::Header<'_>) -> bool {
+    ["Bcc", "Resent-Bcc"]
+        .iter()
+        .any(|name| header.name.as_str().eq_ignore_ascii_case(name))
+}
+
 /// `raw` with every lone CR and lone LF made CRLF, and a CRLF at its end.
-fn with_crlf(raw: &[u8]) -> Vec<u8> {
+pub(crate) fn with_crlf(raw: &[u8]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(raw.len() + 2);
     let mut rest = raw;
     while let Some(end) = memchr2(b'\r', b'\n', rest) {
@@ -86,7 +89,7 @@ fn with_crlf(raw: &[u8]) -> Vec<u8> {
 }
 
 /// The header section is one, and no line is too long. `lines` is in CRLF form.
-fn check_lines(lines: &[u8]) -> Result<(), String> {
+pub(crate) fn check_lines(lines: &[u8]) -> Result<(), String> {
     let mut in_header = true;
     for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -20,6 +20,7 @@ const FULL: f64 = 0.8;
 enum State {
     Ready,
     NotDurable,
+    Disconnected,
     Full,
 }
 
@@ -43,6 +44,12 @@ impl Readiness {
                 "the queue would not keep messages: a nats-server runs without `sync_interval: always`; see the log",
                 EVERY,
             )),
+            State::Disconnected => Err(status_with_retry(
+                Code::Unavailable,
+                "QUEUE_UNAVAILABLE",
+                "no nats-server is connected and nothing was queued; try again",
+                EVERY,
+            )),
             State::Full => Err(status_with_retry(
                 Code::ResourceExhausted,
                 "QUEUE_FULL",
@@ -57,6 +64,11 @@ impl Readiness {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes in that the connection is gone.
+    fn disconnected(&self) {
+        self.set(State::Disconnected);
+    }
+
     /// Takes in what the servers said; servers that did not answer change nothing.
     fn update(&self, checked: &Result<Condition, SetupError>) {
         let state = match checked {
@@ -65,16 +77,19 @@ impl Readiness {
             Err(SetupError::LazySync { .. }) => State::NotDurable,
             Err(error) => return tracing::warn!(%error, "no nats-server could be asked how it is"),
         };
-        let before = std::mem::replace(
-            &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
-            state,
-        );
+        self.set(state);
+    }
+
+    fn set(&self, state: State) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, state);
         if before == state {
             return;
         }
         match state {
             State::Ready => tracing::info!("accepting messages again"),
             State::NotDurable => tracing::error!("a nats-server syncs lazily, accepting nothing"),
+            State::Disconnected => tracing::warn!("no nats-server is connected, accepting nothing"),
             State::Full => tracing::error!("queue storage nearly full, accepting nothing"),
         }
     }
@@ -96,10 +111,14 @@ pub(crate) async fn watch(
             changed = connections.changed() => if changed.is_err() { break },
             () = tokio::time::sleep(EVERY) => {}
         }
-        readiness.update(&queue.check().await);
+        if queue.is_connected() {
+            readiness.update(&queue.check().await);
+        } else {
+            readiness.disconnected();
+        }
         report(&health, readiness.get()).await;
     }
-    report(&health, State::NotDurable).await;
+    report(&health, State::Disconnected).await;
 }
 
 async fn report(health: &HealthReporter, state: State) {

@@ -84,12 +84,22 @@ impl Ingest {
         );
         tasks.spawn("project timelines", project);
         tracing::info!(address = %listener.local_addr()?, "ingest listening");
-        let served = Server::builder()
+        let serving = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
             .tcp_nodelay(true)
             .add_routes(services)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.requested())
-            .await;
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.requested());
+        let overdue = async {
+            shutdown.requested().await;
+            tokio::time::sleep(drain_deadline).await;
+        };
+        let served = tokio::select! {
+            served = serving => served,
+            () = overdue => {
+                tracing::warn!("calls still open at the deadline, ending them");
+                Ok(())
+            }
+        };
         tasks.shutdown().request();
         if let Err(busy) = tasks.finish(drain_deadline).await {
             tracing::warn!(%busy, "ingest stopped at its deadline");

@@ -1,7 +1,7 @@
 //! The ways to hand messages in: one, many at once, or a stream of them. [`Acceptor`] does the work.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::v1::submission_server::Submission;
 use api::v1::submit_result::Outcome;
@@ -68,35 +68,60 @@ impl Submission for SubmissionService {
     ) -> Result<Response<SubmitStreamStream>, Status> {
         let tenant = tenant_of(&request)?;
         let acceptor = Arc::clone(&self.acceptor);
-        let answers = self
-            .until_shutdown(request.into_inner())
-            .map(move |message| answer(Arc::clone(&acceptor), tenant.clone(), message))
-            .buffer_unordered(IN_HAND);
-        Ok(Response::new(Box::pin(answers)))
+        let broken = Arc::new(OnceLock::new());
+        let noted = Arc::clone(&broken);
+        let shutdown = self.shutdown.clone();
+        let requested = async move { shutdown.requested().await };
+        let messages = request
+            .into_inner()
+            .take_until(Box::pin(requested))
+            // The first error ends the input; what was read before it is still answered.
+            .scan((), move |(), message| {
+                future::ready(message.map_err(|status| noted.set(status)).ok())
+            });
+        let answers = stream_answers(acceptor, tenant, messages);
+        let ending = ending(broken, self.shutdown.clone());
+        Ok(Response::new(Box::pin(answers.chain(ending))))
     }
 }
 
-impl SubmissionService {
-    /// What the caller sends, and behind it the reason for the end where shutdown is the reason.
-    fn until_shutdown(
-        &self,
-        messages: Streaming<SubmitStreamRequest>,
-    ) -> impl Stream<Item = Result<SubmitStreamRequest, Status>> + Send + use<> {
-        let (shutdown, after) = (self.shutdown.clone(), self.shutdown.clone());
-        let requested = async move { shutdown.requested().await };
-        let goodbye = stream::once(async move {
-            after.is_requested().then(|| {
-                status(
-                    Code::Unavailable,
-                    "SHUTTING_DOWN",
-                    "the server is shutting down; send what was not answered to another one",
-                )
-            })
-        });
-        messages
-            .take_until(Box::pin(requested))
-            .chain(goodbye.filter_map(|status| future::ready(status.map(Err))))
-    }
+/// The answer to each message, as it comes.
+fn stream_answers(
+    acceptor: Arc<Acceptor>,
+    tenant: Tenant,
+    messages: impl Stream<Item = SubmitStreamRequest> + Send,
+) -> impl Stream<Item = Result<SubmitStreamResponse, Status>> + Send {
+    messages
+        .map(move |message| {
+            let (acceptor, tenant) = (Arc::clone(&acceptor), tenant.clone());
+            async move {
+                let SubmitStreamRequest { reference, message } = message;
+                let result = accept(&acceptor, &tenant, message.unwrap_or_default()).await;
+                Ok(SubmitStreamResponse {
+                    reference,
+                    result: Some(result),
+                })
+            }
+        })
+        .buffer_unordered(IN_HAND)
+}
+
+/// Why the stream ended, behind its last answer, where it was not the caller who ended it.
+fn ending(
+    broken: Arc<OnceLock<Status>>,
+    shutdown: Shutdown,
+) -> impl Stream<Item = Result<SubmitStreamResponse, Status>> + Send {
+    let reason = move || {
+        let goodbye = || {
+            let problem = "the server is shutting down; send what was not answered to another one";
+            status(Code::Unavailable, "SHUTTING_DOWN", problem)
+        };
+        broken
+            .get()
+            .cloned()
+            .or_else(|| shutdown.is_requested().then(goodbye))
+    };
+    stream::once(async move { reason() }).filter_map(|reason| future::ready(reason.map(Err)))
 }
 
 fn check_batch(count: usize) -> Result<(), Status> {
@@ -111,19 +136,6 @@ fn check_batch(count: usize) -> Result<(), Status> {
         );
     }
     violations.finish(Some(()))
-}
-
-async fn answer(
-    acceptor: Arc<Acceptor>,
-    tenant: Tenant,
-    message: Result<SubmitStreamRequest, Status>,
-) -> Result<SubmitStreamResponse, Status> {
-    let SubmitStreamRequest { reference, message } = message?;
-    let result = accept(&acceptor, &tenant, message.unwrap_or_default()).await;
-    Ok(SubmitStreamResponse {
-        reference,
-        result: Some(result),
-    })
 }
 
 /// One message of several: its refusal is a result, and not the end of the call.

@@ -9,16 +9,25 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "postrider";
 
+/// Violations that an answer names; it travels in headers, which clients limit.
+const SHOWN: usize = 20;
+
 /// Everything wrong with one request.
 #[derive(Debug, Default)]
 pub(crate) struct Violations {
     found: Vec<(String, String)>,
+    /// Found beyond [`SHOWN`].
+    more: usize,
 }
 
 impl Violations {
     /// Notes that `field` is wrong; `problem` says how and what would be right.
     pub(crate) fn add(&mut self, field: impl Into<String>, problem: impl std::fmt::Display) {
-        self.found.push((field.into(), problem.to_string()));
+        if self.found.len() < SHOWN {
+            self.found.push((field.into(), problem.to_string()));
+        } else {
+            self.more += 1;
+        }
     }
 
     /// The value of `result`; notes a violation of `field` where it is an error.
@@ -44,12 +53,17 @@ impl Violations {
             .iter()
             .map(|(field, problem)| format!("{field}: {problem}"))
             .collect();
+        let more = if self.more > 0 {
+            format!("; and {} more", self.more)
+        } else {
+            String::new()
+        };
         let mut details = ErrorDetails::new();
         details.set_error_info("INVALID_FIELD", DOMAIN, HashMap::new());
         for (field, problem) in self.found {
             details.add_bad_request_violation(field, problem);
         }
-        Status::with_error_details(Code::InvalidArgument, lines.join("; "), details)
+        Status::with_error_details(Code::InvalidArgument, lines.join("; ") + &more, details)
     }
 }
 
