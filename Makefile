@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test check
+.PHONY: help tools build demo up fmt lint docs config-reference test faults check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -32,5 +32,9 @@ config-reference: ## Write docs/config.md from the types
 
 test: tools ## Run all tests
 	cargo test --workspace
+
+faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
+	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
+	  a_killed a_stopped
 
 check: lint docs test ## All of CI

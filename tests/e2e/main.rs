@@ -2,6 +2,8 @@
 
 mod a_batch_is_accepted_item_by_item;
 mod a_deferred_job_comes_back;
+mod a_killed_ingest_accepts_nothing_twice;
+mod a_killed_queue_loses_nothing;
 mod a_large_message_arrives_intact;
 mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
@@ -9,6 +11,8 @@ mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_redis_that_dies_stops_nothing;
 mod a_refused_message_queues_nothing;
 mod a_repeated_call_is_one_message;
+mod a_slow_provider_delays_no_other;
+mod a_stopped_worker_sends_nothing_late;
 mod accepted_means_synced;
 mod another_tenants_message_is_not_found;
 mod broker;

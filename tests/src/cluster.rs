@@ -66,18 +66,16 @@ impl Setup {
         tools::install().await?;
         let dir = tempfile::Builder::new().prefix("postrider-e2e-").tempdir();
         let dir = dir.context("make a directory")?;
-        let nats = NatsServer::start_syncing(&dir.path().join("nats"), self.sync).await?;
-        let stack = Stack::start_on(
-            nats,
-            StackOptions {
-                program: self.program.clone(),
-                dir: dir.path().to_owned(),
-                tenants: self.tenants,
-                config: self.config,
-            },
-        );
+        let options = StackOptions {
+            program: self.program.clone(),
+            dir: dir.path().to_owned(),
+            tenants: self.tenants,
+            config: self.config,
+        };
+        let stack = start_stack(options, self.sync).await;
+        let stack = stack.inspect_err(|_| eprint!("{}", logs::tails(dir.path())))?;
         Ok(Cluster {
-            stack: Some(stack.await?),
+            stack: Some(stack),
             program: self.program,
             allowed: self.allowed,
             dir,
@@ -95,6 +93,11 @@ impl Setup {
         }
         Ok(cluster)
     }
+}
+
+async fn start_stack(options: StackOptions, sync: SyncInterval) -> anyhow::Result<Stack> {
+    let nats = NatsServer::start_syncing(&options.dir.join("nats"), sync).await?;
+    Stack::start_on(nats, options).await
 }
 
 /// A running cluster. Dropped without [`finish`](Self::finish), it shows its logs and keeps them.

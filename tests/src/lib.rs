@@ -5,7 +5,7 @@
 //! operator could know.
 //!
 //! Invariants: one cluster at a time; every wait is for a condition and has a deadline; a WARN or ERROR that a test did
-//! not announce fails it; nothing is left running.
+//! not announce fails it; nothing is left running, whether a test passes, fails or panics.
 
 mod api;
 mod books;

@@ -25,8 +25,9 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     loop {
         let seats = tokio::select! {
-            seats = window.seats(BATCH) => seats,
+            biased;
             () = tasks.shutdown().requested() => return Ok(()),
+            seats = window.seats(BATCH) => seats,
         };
         // A pull that has begun is read to its end, also at shutdown: what the broker has handed out is given back at
         // once and not after `ack_wait`.

@@ -2,7 +2,9 @@
 //!
 //! A window is small and shared: a site that does not keep up must not fill it, or every other site of its lane waits
 //! too. So a site whose jobs wait longer than [`PATIENCE`] keeps a share, and the rest is parked: put back into the
-//! queue as a schedule, without an attempt, for a time that doubles while the site stays slow.
+//! queue as a schedule, without an attempt, for a time that doubles while the site stays slow. From then on what comes
+//! above the share is parked at once: a backlog of the slow site's jobs passes through the window at the pace of the queue,
+//! and what stands behind it has its turn within seconds.
 
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use tokio::time::Instant;
 
 /// How long a job may wait for its turn before its site counts as slow.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a site that was found slow is taken to be so: what comes for it meanwhile is parked at once.
+const MEMORY: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(15);
 /// 15 s doubled seven times is 32 minutes.
 const MOST_DOUBLINGS: u32 = 7;
@@ -20,6 +24,7 @@ const MOST_DOUBLINGS: u32 = 7;
 pub(crate) struct Parking {
     doublings: u32,
     last_doubled: Option<Instant>,
+    slow_until: Option<Instant>,
 }
 
 impl Parking {
@@ -28,10 +33,14 @@ impl Parking {
     pub(crate) fn needed(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Duration> {
         let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         if waited < PATIENCE {
-            self.doublings = self.doublings.min(self.still_slow(now));
-            return None;
+            let known = self.known(now);
+            if known.is_none() {
+                self.doublings = self.doublings.min(self.still_slow(now));
+            }
+            return known;
         }
         let base = SHORTEST * 2u32.pow(self.doublings);
+        self.slow_until = Some(now + base.min(MEMORY));
         if self
             .last_doubled
             .is_none_or(|last| now.saturating_duration_since(last) >= base)
@@ -40,6 +49,12 @@ impl Parking {
             self.last_doubled = Some(now);
         }
         Some(base)
+    }
+
+    /// For how long jobs have to be parked that come now; `None` where the site is not known to be slow.
+    pub(crate) fn known(&self, now: Instant) -> Option<Duration> {
+        let is_known = self.slow_until.is_some_and(|until| now < until);
+        is_known.then(|| SHORTEST * 2u32.pow(self.doublings))
     }
 
     /// A site that kept up for one parking time is forgiven.
@@ -73,6 +88,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_slow_site_parks_arrivals_until_it_is_forgiven() {
+        let mut parking = Parking::default();
+        let start = Instant::now();
+        assert_eq!(parking.known(start), None);
+        let slow = start + PATIENCE;
+        assert_eq!(parking.needed(Some(start), slow), Some(SHORTEST));
+        assert_eq!(parking.known(slow), Some(2 * SHORTEST));
+        assert_eq!(parking.known(slow + 2 * SHORTEST), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_slow_site_parks_for_longer_and_longer_and_is_forgiven() {
         let mut parking = Parking::default();
         let start = Instant::now();
@@ -85,7 +111,12 @@ mod tests {
         }
         assert!(times.is_sorted(), "{times:?}");
         assert_eq!((times[0], times[1], times[19]), (15, 30, 1920));
+        assert_eq!(
+            parking.known(at - Duration::from_secs(1910)),
+            Some(SHORTEST * 128)
+        );
         at += Duration::from_secs(3600);
+        assert_eq!(parking.known(at), None);
         assert_eq!(parking.needed(Some(at), at), None);
         assert_eq!(parking.needed(Some(at), at + PATIENCE), Some(SHORTEST));
     }

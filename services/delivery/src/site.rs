@@ -93,6 +93,11 @@ impl Site {
         state.parking.needed(oldest, Instant::now())
     }
 
+    /// The same, if it did not keep up of late, and what has arrived since may not have waited for long.
+    pub(crate) fn was_slow(&self) -> Option<Duration> {
+        self.lock().parking.known(Instant::now())
+    }
+
     /// What waits above `keep` jobs.
     pub(crate) fn shed(&self, keep: usize) -> Vec<InHand> {
         self.lock().waiting.shed(keep)

@@ -22,15 +22,18 @@ use crate::site::Site;
 pub(crate) struct Sites {
     by_key: Arc<Mutex<HashMap<routing::Site, Arc<Site>>>>,
     limits: Arc<LimitTable>,
+    /// What a slow site keeps of the window.
+    share: usize,
     sender: Arc<Sender>,
     tasks: Tasks,
 }
 
 impl Sites {
-    pub(crate) fn new(limits: LimitTable, sender: Arc<Sender>, tasks: Tasks) -> Self {
+    pub(crate) fn new(limits: LimitTable, share: usize, sender: Arc<Sender>, tasks: Tasks) -> Self {
         Self {
             by_key: Arc::default(),
             limits: Arc::new(limits),
+            share,
             sender,
             tasks,
         }
@@ -48,19 +51,24 @@ impl Sites {
             .entry(route.site().clone())
             .or_insert_with(|| Arc::new(self.site(route)));
         site.push_back(held);
+        if let Some(base) = site.was_slow() {
+            for held in site.shed(self.share) {
+                self.park(held, base);
+            }
+        }
         if site.claim_session() {
             self.open_session(Arc::clone(site));
         }
     }
 
-    /// Parks what waits at sites that do not keep up. Each keeps `share` jobs, and all of them together `most`.
-    pub(crate) fn park_slow(&self, share: usize, most: usize) {
+    /// Parks what waits at sites that do not keep up. Each keeps its share, and all of them together `most`.
+    pub(crate) fn park_slow(&self, most: usize) {
         let slow: Vec<(Arc<Site>, Duration)> = self
             .lock()
             .values()
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
             .collect();
-        let keep = share.min(most / slow.len().max(1));
+        let keep = self.share.min(most / slow.len().max(1));
         for (site, base) in slow {
             let parked = site.shed(keep);
             if parked.is_empty() {
@@ -68,12 +76,16 @@ impl Sites {
             }
             tracing::info!(provider = %site.path.provider, jobs = parked.len(), ?base, "site is slow, jobs parked");
             for held in parked {
-                let settler = Arc::clone(&self.sender.settler);
-                let delay = spread(base);
-                self.tasks
-                    .spawn("park", async move { settler.park(held, delay).await });
+                self.park(held, base);
             }
         }
+    }
+
+    fn park(&self, held: InHand, base: Duration) {
+        let settler = Arc::clone(&self.sender.settler);
+        let delay = spread(base);
+        self.tasks
+            .spawn("park", async move { settler.park(held, delay).await });
     }
 
     /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.

@@ -153,7 +153,12 @@ async fn assemble(
         idle: config.timeouts.idle,
         tasks: tasks.clone(),
     });
-    let sites = Sites::new(config.limits.clone(), sender, tasks.clone());
+    let sites = Sites::new(
+        config.limits.clone(),
+        config.window / SITE_SHARE,
+        sender,
+        tasks.clone(),
+    );
     Ok(Arc::new(Intake {
         routing,
         history,
@@ -204,7 +209,7 @@ async fn park_slow(sites: Sites, window: usize, shutdown: Shutdown) {
     while !shutdown.is_requested() {
         tokio::select! {
             () = shutdown.requested() => return,
-            _ = turns.tick() => sites.park_slow(window / SITE_SHARE, window / SLOW_SHARE),
+            _ = turns.tick() => sites.park_slow(window / SLOW_SHARE),
         }
     }
 }

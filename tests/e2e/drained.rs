@@ -1,0 +1,25 @@
+//! Waits until the queue holds no job: what is in the mailboxes then is all that will ever be there.
+
+use std::collections::BTreeMap;
+
+use tests::{PATIENCE, eventually};
+
+use super::broker;
+
+/// The streams of ready and of deferred jobs.
+const JOBS: [&str; 4] = ["T-", "B-", "DT-", "DB-"];
+
+/// Waits until no job is left in the queue at `url`.
+pub(crate) async fn drained(url: &str) -> anyhow::Result<()> {
+    eventually("the queue is empty", PATIENCE, async || {
+        Ok(jobs(url).await?.is_empty().then_some(()))
+    })
+    .await
+}
+
+/// How many jobs each stream holds, if it holds any.
+pub(crate) async fn jobs(url: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut occupied = broker::occupied(url).await?;
+    occupied.retain(|stream, _| JOBS.iter().any(|kind| stream.starts_with(kind)));
+    Ok(occupied)
+}

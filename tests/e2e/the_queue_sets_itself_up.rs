@@ -1,0 +1,81 @@
+//! Whoever starts first makes the streams; starting again changes nothing, or exactly what the configuration changed.
+
+use postrider::local::Service;
+use tests::{Api, Books, PATIENCE, Setup, letter};
+
+use super::PROGRAM;
+use super::broker;
+
+#[tokio::test]
+async fn services_that_start_together_on_an_empty_queue_all_come_up() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).start().await?;
+    let second = postrider::local::free_port()?.to_string();
+    let elsewhere = [("POSTRIDER__INGEST__LISTEN", second.as_str())];
+    for (name, verb, environment) in [
+        ("ingest-1", "ingest", &[][..]),
+        ("worker-1", "delivery", &[]),
+        ("ingest-2", "ingest", &elsewhere),
+        ("worker-2", "delivery", &[]),
+    ] {
+        cluster.start_service(&Service {
+            name,
+            verb,
+            environment,
+        })?;
+    }
+    for (name, up) in [
+        ("ingest-1", "ingest listening"),
+        ("ingest-2", "ingest listening"),
+        ("worker-1", "delivery working"),
+        ("worker-2", "delivery working"),
+    ] {
+        cluster.logged(name, up).await?;
+    }
+    let verbs = cluster.verbs()?;
+    let other = Api::anonymous(&format!("http://{second}"))?.with_key(verbs.key())?;
+    let api = cluster.api(0)?;
+    api.submit(letter("ann@gmail.example")).await?;
+    other.submit(letter("bob@gmail.example")).await?;
+    Books::default()
+        .read_until_ended(2, &mut other.events().await?, PATIENCE)
+        .await?;
+    cluster.finish().await
+}
+
+#[tokio::test]
+async fn a_changed_setting_is_carried_over_to_the_streams_on_the_next_start() -> anyhow::Result<()>
+{
+    let setup = Setup::new(PROGRAM).configured(|config| config.nats.ready_bytes = "64MiB".into());
+    let mut cluster = setup.start_with(0).await?;
+    assert_eq!(ready_bytes(cluster.nats_url()?).await?, 64 << 20);
+    cluster.api(0)?.submit(letter("ann@gmail.example")).await?;
+
+    let environment = [("POSTRIDER__NATS__READY_BYTES", "128MiB")];
+    cluster.take("ingest")?.stop(PATIENCE).await?;
+    cluster.start_service(&Service {
+        name: "ingest-again",
+        verb: "ingest",
+        environment: &environment,
+    })?;
+    cluster.logged("ingest-again", "ingest listening").await?;
+    assert_eq!(ready_bytes(cluster.nats_url()?).await?, 128 << 20);
+
+    cluster.start_service(&Service {
+        name: "worker-1",
+        verb: "delivery",
+        environment: &environment,
+    })?;
+    Books::default()
+        .read_until_ended(1, &mut cluster.api(0)?.events().await?, PATIENCE)
+        .await?;
+    cluster.finish().await
+}
+
+/// What all streams of ready jobs may hold together.
+async fn ready_bytes(url: &str) -> anyhow::Result<i64> {
+    let streams = broker::streams(url).await?;
+    let ready = streams
+        .iter()
+        .filter(|(name, _)| name.starts_with("T-") || name.starts_with("B-"));
+    Ok(ready.map(|(_, info)| info.config.max_bytes).sum())
+}
