@@ -366,15 +366,24 @@ mod tests {
             content_id: String::new(),
         }];
         let made = composed(&parts).unwrap();
-        assert!(!made.replace("\r\n", "").contains(['\r', '\n']), "bare CR or LF: {made:?}");
-        let message = mail_parser::MessageParser::new().parse(made.as_bytes()).unwrap();
+        assert!(
+            !made.replace("\r\n", "").contains(['\r', '\n']),
+            "bare CR or LF: {made:?}"
+        );
+        let message = mail_parser::MessageParser::new()
+            .parse(made.as_bytes())
+            .unwrap();
         assert_eq!(message.attachment(0).unwrap().contents(), b"a,b\n1,2\n");
         parts.subject = "x".repeat(3000);
         let problem = composed(&parts).unwrap_err();
         assert!(problem.contains("more than the 998"), "{problem}");
         parts.subject = "s".into();
         parts.html = "a\0b".into();
-        assert!(composed(&parts).unwrap_err().contains("parts.html: contains a NUL"));
+        assert!(
+            composed(&parts)
+                .unwrap_err()
+                .contains("parts.html: contains a NUL")
+        );
     }
 
     #[test]

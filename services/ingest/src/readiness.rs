@@ -128,7 +128,7 @@ async fn report(health: &HealthReporter, state: State) {
     } else {
         NotServing
     };
-    for service in ["", "postrider.v1.Submission"] {
+    for service in ["", "postrider.v1.Submission", "postrider.v1.Messages"] {
         health.set_service_status(service, serving).await;
     }
 }
