@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use history::History;
-use model::{Body, Clock, Job, JobId, Provider, Verdict};
+use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{RouteError, Routing};
 
@@ -150,6 +150,11 @@ impl Intake {
             self.settler.settle(held, cancelled).await;
             return None;
         }
+        if let Some(early) = early(&held.job, now) {
+            // Made due by a cancellation that this worker has not heard of yet.
+            self.settler.park(held, early).await;
+            return None;
+        }
         if now >= held.job.expires_at {
             let expired = Judge::expired(&held.job, now);
             self.settler.settle(held, expired).await;
@@ -185,6 +190,12 @@ impl Intake {
             .judge(&held.job, &nowhere, outcome, None, self.clock.now());
         self.settler.settle(held, judgement).await;
     }
+}
+
+/// How long before its time a job has come; `None` where it has not. Schedules fire within the second.
+fn early(job: &Job, now: Timestamp) -> Option<Duration> {
+    let until = Duration::try_from(now.duration_until(job.send_at?)).ok()?;
+    (until > Duration::from_secs(1)).then_some(until)
 }
 
 fn log_unsettled(settled: Result<(), QueueError>) {
