@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue};
 use async_nats::header::{
     NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
 };
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, publish::PublishAck};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use model::{Class, Domain, JobId, Timestamp};
 
@@ -96,7 +96,10 @@ impl Publisher {
         };
         let mut headers = schedule_headers(Timestamp::UNIX_EPOCH, lane.due_subject(class));
         // Without it, a schedule that fires between the two calls would be sent and come back as a second job.
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(pending.sequence));
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(pending.sequence),
+        );
         match self.publish_once(&subject, headers, pending.payload).await {
             Ok(_) | Err(QueueError::Superseded) => Ok(()),
             Err(error) => Err(error),
