@@ -69,15 +69,16 @@ impl Delivery {
         } = self;
         let queue = deps.queue.clone();
         let tasks = Tasks::new(shutdown.child());
-        // What every settlement needs, and so outlives them all.
-        let background = Tasks::new(Shutdown::default());
+        // What every settlement needs, and so outlives them all; nothing works once one of these fails.
+        let background = Tasks::new(tasks.shutdown().clone());
+        let end = Shutdown::default();
         let (events, record_events) = queue.event_recorder(api::encode_batch);
         let (holds, keep_holds) = queue.holds();
-        background.spawn("record events", record_events);
-        let keeping = background.spawn("keep holds", keep_holds);
-
         let (tombstones, follow_tombstones) = queue.tombstones();
-        let following = background.spawn("follow tombstones", follow_tombstones);
+        // The recorder ends by itself, once everything that records has.
+        background.spawn_vital("record events", until(Shutdown::default(), record_events));
+        background.spawn_vital("keep holds", until(end.clone(), keep_holds));
+        background.spawn_vital("follow tombstones", until(end.clone(), follow_tombstones));
 
         tokio::select! {
             () = tombstones.loaded() => {}
@@ -104,13 +105,21 @@ impl Delivery {
         if let Err(busy) = tasks.finish(config.drain_deadline).await {
             tracing::warn!(%busy, "delivery stopped at its deadline");
         }
-        keeping.abort();
-        following.abort();
+        end.request();
         if let Err(busy) = background.finish(LAST_EVENTS).await {
             tracing::warn!(%busy, "events may not all be recorded");
         }
-        tasks.failure().map_or(Ok(()), Err)
+        tasks.failure().or(background.failure()).map_or(Ok(()), Err)
     }
+}
+
+/// Does `work` until it ends or `end` comes.
+async fn until(end: Shutdown, work: impl Future<Output = ()>) -> anyhow::Result<()> {
+    tokio::select! {
+        () = work => {}
+        () = end.requested() => {}
+    }
+    Ok(())
 }
 
 /// Puts the parts together, from the last step of a job's way to the first.
