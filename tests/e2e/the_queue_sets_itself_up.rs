@@ -71,6 +71,30 @@ async fn a_changed_setting_is_carried_over_to_the_streams_on_the_next_start() ->
     cluster.finish().await
 }
 
+#[tokio::test]
+async fn a_lane_that_still_holds_mail_cannot_be_configured_away() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).allowing("error: prepare the queue");
+    let mut cluster = setup.start_with(0).await?;
+    let api = cluster.api(0)?;
+    for number in 0..16 {
+        api.submit(letter(&format!("ann@d{number}.gmail.example")))
+            .await?;
+    }
+    cluster.take("ingest")?.stop(PATIENCE).await?;
+    cluster.start_service(&Service {
+        name: "worker-1",
+        verb: "delivery",
+        environment: &[("POSTRIDER__NATS__LANES", "1")],
+    })?;
+    assert_eq!(cluster.ends("worker-1").await?, Some(1));
+    let log = cluster.log("worker-1")?;
+    assert!(
+        log.contains("T-default-h1") && log.contains("set the former number"),
+        "{log}"
+    );
+    cluster.finish().await
+}
+
 /// What all streams of ready jobs may hold together.
 async fn ready_bytes(url: &str) -> anyhow::Result<i64> {
     let streams = broker::streams(url).await?;

@@ -126,6 +126,13 @@ pub struct Limits {
     pub messages_per_connection: u32,
 }
 
+impl Limits {
+    /// What holds over all workers together, and not over one connection.
+    pub(crate) fn shared(&self) -> throttle::Limits {
+        throttle::Limits::new(self.rate, self.connections)
+    }
+}
+
 /// The limits of every provider.
 #[derive(Debug, Clone)]
 pub struct LimitTable {

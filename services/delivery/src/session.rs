@@ -35,7 +35,7 @@ pub(crate) async fn run(sender: &Sender, site: &Site) {
 
 /// A connection slot with the first message's token; `None` where it is not worth waiting for one.
 async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
-    let limits = throttle::Limits::new(site.limits.rate, site.limits.connections);
+    let limits = site.limits.shared();
     while site.has_waiting() && !sender.shutdown().is_requested() {
         let wait = match sender.throttle.open(&site.path, &limits).await {
             Ok(slot) => return Some(slot),
@@ -54,7 +54,7 @@ async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
 
 /// Sends the site's jobs, one after the other.
 async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection: Connection) {
-    let limits = throttle::Limits::new(site.limits.rate, site.limits.connections);
+    let limits = site.limits.shared();
     let mut sent = 0;
     while let Some(held) = next(sender, site).await {
         tokio::select! {

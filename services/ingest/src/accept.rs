@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
 use futures_util::{StreamExt as _, stream};
 use history::{Claim, History};
-use model::{Body, Clock, Event, EventKind, Job, Tenant};
+use model::{Body, Clock, Event, EventKind, Job, MessageId, Tenant};
 use queue::{Blobs, EventRecorder, Publisher, QueueError};
 use tonic::{Code, Status};
 
@@ -90,7 +90,9 @@ impl Acceptor {
         if draft.content.len() <= INLINE_LIMIT {
             return Ok(Body::Inline(draft.content.clone()));
         }
-        let name = format!("{}/{}", draft.expires_at.as_second(), draft.id);
+        // Unique, because a name that is stored again loses what a reader may be in the middle of.
+        let unique = MessageId::fresh();
+        let name = format!("{}/{}/{unique}", draft.expires_at.as_second(), draft.id);
         self.blobs.put(&name, &draft.content).await?;
         Ok(Body::Blob(name))
     }

@@ -6,5 +6,6 @@ mod away;
 mod entries;
 mod keys;
 mod markers;
+#[path = "../../../throttle/tests/redis/server.rs"]
 mod server;
 mod timelines;

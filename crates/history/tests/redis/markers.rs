@@ -34,3 +34,17 @@ async fn a_marker_lives_as_long_as_it_was_told_to() {
     let left: u64 = server.run(&format!("PTTL {{test}}:done:{job}")).await;
     assert!((50_000..=60_000).contains(&left), "{left} ms");
 }
+
+#[tokio::test]
+async fn the_first_ending_of_a_job_stands() {
+    let server = RedisServer::start();
+    let history = history(&server);
+    let (job, ttl) = (JobId::fresh(), Duration::from_secs(60));
+    assert_eq!(
+        history.mark_done(job, b"delivered", ttl).await.unwrap(),
+        None
+    );
+    let earlier = history.mark_done(job, b"expired", ttl).await.unwrap();
+    assert_eq!(earlier, Some(Bytes::from_static(b"delivered")));
+    assert_eq!(history.done(job).await.unwrap(), earlier);
+}
