@@ -8,6 +8,7 @@ mod a_large_message_arrives_intact;
 mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
+mod a_poison_job_is_set_aside;
 mod a_redis_that_dies_stops_nothing;
 mod a_refused_message_queues_nothing;
 mod a_repeated_call_is_one_message;

@@ -20,6 +20,11 @@ impl Keys {
         format!("{}:done:{job}", self.prefix)
     }
 
+    /// A number: attempts of the job that began and did not end.
+    pub(crate) fn intent(&self, job: JobId) -> String {
+        format!("{}:intent:{job}", self.prefix)
+    }
+
     /// A hash: the timeline of the job.
     pub(crate) fn job(&self, tenant: &Tenant, job: JobId) -> String {
         format!("{}:job:{tenant}:{job}", self.prefix)

@@ -1,6 +1,7 @@
-//! Remembers what recently became of jobs: markers of finished ones, and timelines to answer questions from.
+//! Remembers what recently became of jobs: markers of finished ones, notes of attempts that may end badly, and timelines
+//! to answer questions from.
 //!
-//! Owns the keys `{cell}:done:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
+//! Owns the keys `{cell}:done:*`, `{cell}:intent:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
 //! hand in bytes and get the same bytes back. Never the only copy of anything: a marker lost costs at most a
 //! duplicate, a timeline lost an answer (ADR 1).
 //!
@@ -12,6 +13,7 @@
 
 mod error;
 mod idempotency;
+mod intent;
 mod keys;
 mod link;
 mod marker;

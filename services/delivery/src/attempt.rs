@@ -4,22 +4,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use classify::Stage;
 use futures_util::FutureExt as _;
-use model::{Body, BounceClass, Job};
-use smtp::client::{self, Content, Envelope, SessionError, Transaction, Verb};
+use model::BounceClass;
+use smtp::client::{self, Content, Party, SessionError, Transaction, Verb};
 
 use crate::connect::Connection;
 use crate::judge::{Judge, Judgement, Outcome};
+use crate::letter::{Letter, panicked};
 use crate::sender::Sender;
-use crate::settle::InHand;
 use crate::site::Site;
 
 /// How long a transaction may go on at shutdown, as long as its final dot is not sent.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
-/// When a job whose body could not be read is tried again.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is to be done with the job.
 pub(crate) enum Ended {
@@ -35,23 +32,20 @@ pub(crate) enum Ended {
     Leave,
 }
 
-/// Sends the job, whatever happens meanwhile: a panic ends the attempt and not the worker.
+/// Sends the letter, whatever happens meanwhile: a panic ends the attempt and not the worker.
+///
+/// The envelope of `next` goes out right behind it where the server allows that; the session then is ahead.
 pub(crate) async fn attempt(
     sender: &Sender,
     site: &Site,
     connection: &mut Connection,
-    held: &InHand,
+    letter: &Letter,
+    next: Option<&Letter>,
     is_first: IsFirst,
 ) -> Ended {
-    let sending = AssertUnwindSafe(send(sender, site, connection, held, is_first));
-    sending.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(job = %held.job.id, "attempt panicked, setting the job aside");
-        quarantine(
-            sender,
-            held,
-            "the attempt to send it failed in a way it never should",
-        )
-    })
+    let sending = AssertUnwindSafe(send(sender, site, connection, letter, next, is_first));
+    let ended = sending.catch_unwind().await;
+    ended.unwrap_or_else(|_| panicked(sender, &letter.held))
 }
 
 /// Whether the connection is new.
@@ -67,30 +61,22 @@ async fn send(
     sender: &Sender,
     site: &Site,
     connection: &mut Connection,
-    held: &InHand,
+    letter: &Letter,
+    next: Option<&Letter>,
     is_first: IsFirst,
 ) -> Ended {
-    let now = sender.clock.now();
+    let held = &letter.held;
     if sender.tombstones.contain(&held.job) {
-        return Ended::Settle(Box::new(Judge::cancelled(&held.job, now)));
+        connection.session.withdraw().await;
+        let cancelled = Judge::cancelled(&held.job, sender.clock.now());
+        return Ended::Settle(Box::new(cancelled));
     }
-    let body = tokio::select! {
-        body = body(sender, &held.job) => body,
-        () = sender.shutdown().requested() => return Ended::GiveBack,
-    };
-    let body = match body {
-        Ok(body) => body,
-        Err(detail) => {
-            tracing::error!(job = %held.job.id, detail, "body not available, job is tried later");
-            return Ended::Postpone(BODY_PAUSE);
-        }
-    };
-    let chunks = [&held.job.recipient_header[..], &body[..]];
-    let content = match Content::new(&chunks) {
-        Ok(content) => content,
-        Err(error) => return quarantine(sender, held, &error.to_string()),
-    };
-    let outcome = match transact(sender, connection, held, &content).await {
+    let result = transact(sender, connection, letter, next).await;
+    // A fresh connection that fails so is an attempt, or the job would go from one to the next for ever.
+    if is_first == IsFirst::No && has_been_ended(&result) {
+        return Ended::PutBack;
+    }
+    let outcome = match result {
         Ok(client::Outcome::Delivered(reply)) => Outcome::Delivered { reply },
         Ok(client::Outcome::Refused(refusal)) => Outcome::Refused {
             stage: stage(refusal.verb),
@@ -98,10 +84,6 @@ async fn send(
         },
         Err(SessionError::Fenced) if sender.shutdown().is_requested() => return Ended::GiveBack,
         Err(SessionError::Fenced) => return Ended::Leave,
-        // A fresh connection that fails so is an attempt, or the job would go from one to the next for ever.
-        Err(SessionError::Stale { .. } | SessionError::Unusable) if is_first == IsFirst::No => {
-            return Ended::PutBack;
-        }
         Err(error) => session_outcome(&error),
     };
     let hop = Some(connection.hop.clone());
@@ -112,19 +94,32 @@ async fn send(
     Ended::Settle(Box::new(judgement))
 }
 
+/// Whether the server ended a session that was in use, between two messages: it says nothing about the second.
+fn has_been_ended(result: &Result<client::Outcome, SessionError>) -> bool {
+    match result {
+        Ok(client::Outcome::Delivered(_)) => false,
+        Ok(client::Outcome::Refused(refusal)) => {
+            refusal.verb == Verb::Mail && refusal.by == Party::Peer && refusal.reply.code() == 421
+        }
+        Err(SessionError::Stale { .. } | SessionError::Unusable) => true,
+        Err(SessionError::Closed { verb, .. } | SessionError::Io { verb, .. }) => {
+            *verb == Verb::Mail
+        }
+        Err(_) => false,
+    }
+}
+
 /// One SMTP transaction, unless shutdown comes before its final dot.
 async fn transact(
     sender: &Sender,
     connection: &mut Connection,
-    held: &InHand,
-    content: &Content<'_>,
+    letter: &Letter,
+    next: Option<&Letter>,
 ) -> Result<client::Outcome, SessionError> {
-    let (from, to) = (held.job.sender.clone(), held.job.recipient.clone());
-    let envelope = Envelope {
-        dsn: held.job.dsn.clone(),
-        require_tls: held.job.require_tls,
-        ..Envelope::new(from, to, content.facts())
-    };
+    let held = &letter.held;
+    let chunks = letter.chunks();
+    // It was canonical when the letter was written.
+    let content = Content::new(&chunks).map_err(|_| SessionError::Unusable)?;
     let past_dot = AtomicBool::new(false);
     let fence = || {
         let passes = held.hold.is_proven();
@@ -132,10 +127,11 @@ async fn transact(
         passes
     };
     let transaction = Transaction {
-        envelope: &envelope,
-        content,
+        envelope: &letter.envelope,
+        content: &content,
     };
-    let sending = connection.session.send(&transaction, None, &fence);
+    let next = next.map(|letter| &letter.envelope);
+    let sending = connection.session.send(&transaction, next, &fence);
     let drained = async {
         sender.shutdown().requested().await;
         tokio::time::sleep(DRAIN_GRACE).await;
@@ -148,25 +144,6 @@ async fn transact(
         outcome = sending => outcome,
         () = drained => Err(SessionError::Fenced),
     }
-}
-
-/// The message's body, wherever it is kept. An error says why the message cannot be trusted or had.
-async fn body(sender: &Sender, job: &Job) -> Result<Bytes, String> {
-    let name = match &job.body {
-        Body::Inline(body) => return Ok(body.clone()),
-        Body::Blob(name) => name,
-    };
-    let body = sender.blobs.get(name).await;
-    let body = body.map_err(|error| format!("read body {name}: {error}"))?;
-    if Job::checksum_of(&job.recipient_header, &body) != job.checksum {
-        return Err(format!("body {name} does not match its checksum"));
-    }
-    Ok(body)
-}
-
-fn quarantine(sender: &Sender, held: &InHand, detail: &str) -> Ended {
-    let judgement = Judge::quarantined(&held.job, detail.to_owned(), sender.clock.now());
-    Ended::Settle(Box::new(judgement))
 }
 
 fn session_outcome(error: &SessionError) -> Outcome {

@@ -15,13 +15,16 @@ mod fair_queue;
 mod intake;
 mod judge;
 mod lane;
+mod letter;
 mod parking;
 mod sender;
 mod session;
 mod settle;
 mod site;
 mod sites;
+mod suspects;
 mod window;
 mod worker;
 
+pub use letter::Hook;
 pub use worker::{Delivery, Deps};

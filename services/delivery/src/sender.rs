@@ -10,7 +10,9 @@ use throttle::Throttle;
 
 use crate::connect::Connector;
 use crate::judge::{Judge, Judgement};
+use crate::letter::Hook;
 use crate::settle::{InHand, Settler};
+use crate::suspects::Suspects;
 
 /// The means to send; one for the whole worker.
 pub(crate) struct Sender {
@@ -18,6 +20,8 @@ pub(crate) struct Sender {
     pub(crate) throttle: Throttle,
     pub(crate) blobs: Blobs,
     pub(crate) tombstones: Tombstones,
+    pub(crate) hook: Option<Arc<dyn Hook>>,
+    pub(crate) suspects: Suspects,
     pub(crate) judge: Arc<Judge>,
     pub(crate) settler: Arc<Settler>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -7,6 +7,7 @@ use throttle::{Reason, SlotGuard};
 use crate::attempt::{Ended, IsFirst, attempt};
 use crate::connect::{Connection, NotConnected};
 use crate::judge::Outcome;
+use crate::letter::{Letter, Unsendable};
 use crate::sender::Sender;
 use crate::settle::InHand;
 use crate::site::Site;
@@ -52,35 +53,75 @@ async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
     None
 }
 
-/// Sends the site's jobs, one after the other.
+/// Sends the site's jobs, one after the other; the envelope of each goes out behind the one before where that is
+/// possible.
 async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection: Connection) {
-    let limits = site.limits.shared();
     let mut sent = 0;
-    while let Some(held) = next(sender, site).await {
-        tokio::select! {
-            () = slot.token(&limits) => {}
-            () = sender.shutdown().requested() => {
-                held.give_back().await;
-                break;
-            }
-        }
-        let is_first = if sent == 0 { IsFirst::Yes } else { IsFirst::No };
+    let mut following: Option<Letter> = None;
+    loop {
+        let letter = match following.take() {
+            Some(letter) => Some(letter),
+            None => next_letter(sender, site, &slot).await,
+        };
+        let Some(letter) = letter else { break };
         sent += 1;
-        let ended = attempt(sender, site, &mut connection, &held, is_first).await;
-        conclude(sender, site, held, ended).await;
         let used_up = sent >= site.limits.messages_per_connection || !slot.is_fresh();
+        if !used_up {
+            following = waiting_letter(sender, site, &slot).await;
+        }
+        let is_first = if sent == 1 { IsFirst::Yes } else { IsFirst::No };
+        let behind = following.as_ref();
+        let ended = attempt(sender, site, &mut connection, &letter, behind, is_first).await;
+        conclude(sender, site, letter.close(sender).await, ended).await;
         if used_up || !connection.session.is_reusable() {
             break;
         }
     }
+    if let Some(letter) = following {
+        site.put_back(letter.close(sender).await);
+    }
     connection.session.quit().await;
 }
 
-async fn next(sender: &Sender, site: &Site) -> Option<InHand> {
-    tokio::select! {
-        biased;
-        () = sender.shutdown().requested() => None,
-        held = site.next(sender.idle) => held,
+/// The next job that can be sent, with its token; `None` when none comes for a while, or shutdown.
+async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<Letter> {
+    let limits = site.limits.shared();
+    loop {
+        let held = tokio::select! {
+            biased;
+            () = sender.shutdown().requested() => return None,
+            held = site.next(sender.idle) => held?,
+        };
+        tokio::select! {
+            () = slot.token(&limits) => {}
+            () = sender.shutdown().requested() => {
+                held.give_back().await;
+                return None;
+            }
+        }
+        if let Some(letter) = write(sender, site, held).await {
+            return Some(letter);
+        }
+    }
+}
+
+/// A job that is waiting already, if it has its token at once.
+async fn waiting_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<Letter> {
+    if sender.shutdown().is_requested() || !site.has_waiting() {
+        return None;
+    }
+    slot.take(&site.limits.shared()).await.ok()?;
+    let held = site.take_waiting()?;
+    write(sender, site, held).await
+}
+
+async fn write(sender: &Sender, site: &Site, held: InHand) -> Option<Letter> {
+    match Letter::write(sender, held).await {
+        Ok(letter) => Some(letter),
+        Err(Unsendable { held, ended }) => {
+            conclude(sender, site, held, ended).await;
+            None
+        }
     }
 }
 

@@ -67,13 +67,18 @@ impl Site {
         let arrival = async {
             loop {
                 let arrived = self.arrived.notified();
-                if let Some(held) = self.lock().waiting.pop() {
+                if let Some(held) = self.take_waiting() {
                     return held;
                 }
                 arrived.await;
             }
         };
         tokio::time::timeout(patience, arrival).await.ok()
+    }
+
+    /// The next job, if one is waiting.
+    pub(crate) fn take_waiting(&self) -> Option<InHand> {
+        self.lock().waiting.pop()
     }
 
     /// Whether a job is waiting.

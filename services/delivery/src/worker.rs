@@ -18,9 +18,11 @@ use crate::connect::Connector;
 use crate::intake::Intake;
 use crate::judge::Judge;
 use crate::lane;
+use crate::letter::Hook;
 use crate::sender::Sender;
 use crate::settle::Settler;
 use crate::sites::Sites;
+use crate::suspects::Suspects;
 use crate::window::Window;
 
 /// What delivery works with.
@@ -33,6 +35,8 @@ pub struct Deps {
     pub throttle: Throttle,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// What the installation does with each job before it is sent.
+    pub hook: Option<Arc<dyn Hook>>,
 }
 
 /// A slow site keeps one part in so many of the window.
@@ -136,6 +140,7 @@ async fn assemble(
         history,
         throttle,
         clock,
+        hook,
     } = deps;
     let publisher = queue.publisher();
     let classifier = Classifier::builtin().context("read the built-in classification rules")?;
@@ -156,6 +161,8 @@ async fn assemble(
         throttle,
         tombstones: tombstones.clone(),
         blobs: queue.blobs().await.context("open the store of bodies")?,
+        hook,
+        suspects: Suspects::new(history.clone()),
         judge: Arc::clone(&judge),
         settler: Arc::clone(&settler),
         clock: Arc::clone(&clock),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -68,8 +69,20 @@ enum Verb {
     ConfigReference,
 }
 
+/// What a build of its own adds to the program.
+#[derive(Default)]
+pub struct Additions {
+    /// What delivery does with each job before it is sent.
+    pub hook: Option<Arc<dyn delivery::Hook>>,
+}
+
 /// Runs the command line and answers the process's exit code.
 pub fn main() -> ExitCode {
+    main_with(Additions::default())
+}
+
+/// The same, for a build that adds to the program.
+pub fn main_with(additions: Additions) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -89,7 +102,7 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => runtime.block_on(run(cli, additions)),
         Err(error) => Err(anyhow::Error::new(error).context("start the runtime")),
     };
     ended.unwrap_or_else(|error| {
@@ -98,7 +111,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli, additions: Additions) -> anyhow::Result<ExitCode> {
     if let Some(done) = run_without_config(&cli).await? {
         return Ok(done);
     }
@@ -118,9 +131,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::start_logs(config.log.format, &config.log.filter)?;
     match cli.verb {
         Verb::Ingest => serve::ingest(config).await?,
-        Verb::Delivery => serve::delivery(config).await?,
+        Verb::Delivery => serve::delivery(config, additions).await?,
         Verb::Mailsim => serve::mailsim(config).await?,
-        Verb::All(args) => serve::all(config, args).await?,
+        Verb::All(args) => serve::all(config, args, additions).await?,
         Verb::Send(_)
         | Verb::Status(_)
         | Verb::Cancel(_)

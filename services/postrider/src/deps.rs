@@ -90,12 +90,14 @@ pub(crate) fn delivery(
     config: &Config,
     queue: &Queue,
     tasks: &Tasks,
+    hook: Option<Arc<dyn delivery::Hook>>,
 ) -> anyhow::Result<delivery::Deps> {
     Ok(delivery::Deps {
         queue: queue.clone(),
         history: history(config)?,
         throttle: throttle(config, tasks)?,
         clock: Arc::new(SystemClock),
+        hook,
     })
 }
 

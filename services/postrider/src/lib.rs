@@ -14,4 +14,4 @@ pub mod local;
 mod serve;
 mod verify;
 
-pub use cli::main;
+pub use cli::{Additions, main, main_with};

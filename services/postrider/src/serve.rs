@@ -13,6 +13,7 @@ use model::SystemClock;
 use queue::Queue;
 use runtime::{Shutdown, Tasks};
 
+use crate::cli::Additions;
 use crate::config::Config;
 use crate::deps;
 use crate::local::Embedded;
@@ -47,11 +48,11 @@ pub(crate) async fn ingest(config: Config) -> anyhow::Result<()> {
 }
 
 /// Runs a delivery worker.
-pub(crate) async fn delivery(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn delivery(config: Config, additions: Additions) -> anyhow::Result<()> {
     let shutdown = obey_signals();
     let background = Tasks::new(Shutdown::default());
     let queue = deps::queue(&config, &shutdown).await?;
-    let deps = deps::delivery(&config, &queue, &background)?;
+    let deps = deps::delivery(&config, &queue, &background, additions.hook)?;
     let ended = Delivery::prepare(config.delivery, deps, &deps::host_name())?
         .run(shutdown)
         .await;
@@ -69,7 +70,11 @@ pub(crate) async fn mailsim(config: Config) -> anyhow::Result<()> {
 }
 
 /// Runs everything in this process, as separate tasks that one signal ends.
-pub(crate) async fn all(mut config: Config, args: AllArgs) -> anyhow::Result<()> {
+pub(crate) async fn all(
+    mut config: Config,
+    args: AllArgs,
+    additions: Additions,
+) -> anyhow::Result<()> {
     let shutdown = obey_signals();
     let background = Tasks::new(Shutdown::default());
     let embedded = match args.embedded {
@@ -87,7 +92,7 @@ pub(crate) async fn all(mut config: Config, args: AllArgs) -> anyhow::Result<()>
     }
     let queue = deps::queue(&config, &shutdown).await?;
     let ingest = Ingest::bind(config.ingest.clone(), deps::ingest(&config, &queue)?).await?;
-    let delivery_deps = deps::delivery(&config, &queue, &background)?;
+    let delivery_deps = deps::delivery(&config, &queue, &background, additions.hook)?;
     let delivery = Delivery::prepare(config.delivery.clone(), delivery_deps, &deps::host_name())?;
     services.spawn_vital("ingest", ingest.run(shutdown.clone()));
     services.spawn_vital("delivery", delivery.run(shutdown.clone()));

@@ -1,7 +1,30 @@
-//! The program under test: the same `main` as the one binary's.
+//! The program under test: the same `main` as the one binary's, with a hook that some recipients are poison to.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use delivery::Hook;
+use model::Job;
+use postrider::Additions;
+
+/// Panics at a job to `poison-panic@…`, and ends the process at one to `poison-abort@…`.
+struct Poison;
+
+impl Hook for Poison {
+    fn before_attempt(&self, job: &Job) {
+        let recipient = job.recipient.to_string();
+        if recipient.starts_with("poison-panic@") {
+            // A panic that prints nothing: what stands in a log and is not a log line fails a test.
+            std::panic::resume_unwind(Box::new("poison"));
+        }
+        if recipient.starts_with("poison-abort@") {
+            std::process::abort();
+        }
+    }
+}
 
 fn main() -> ExitCode {
-    postrider::main()
+    postrider::main_with(Additions {
+        hook: Some(Arc::new(Poison)),
+    })
 }

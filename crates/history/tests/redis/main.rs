@@ -4,6 +4,7 @@
 
 mod away;
 mod entries;
+mod intent;
 mod keys;
 mod markers;
 #[path = "../../../throttle/tests/redis/server.rs"]

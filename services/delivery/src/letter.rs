@@ -1,0 +1,167 @@
+//! A job on its way into a connection: with its body at hand and its envelope written.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use model::{Body, Job};
+use rand::RngExt as _;
+use smtp::client::{Content, Envelope, NotCanonical};
+
+use crate::attempt::Ended;
+use crate::judge::Judge;
+use crate::sender::Sender;
+use crate::settle::InHand;
+use crate::suspects::{Noted, Suspicion};
+
+/// When a job whose body could not be read is tried again.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// When a job that has to be attempted alone, and cannot be now, is tried again: in seconds.
+const ALONE_PAUSE: std::ops::Range<f64> = 1.0..5.0;
+
+/// What an installation does with each job before it is sent, on the way into the connection.
+///
+/// One that panics has its job set aside. One that ends the process has its job set aside after some such deaths.
+pub trait Hook: Send + Sync {
+    /// Called once for every attempt.
+    fn before_attempt(&self, job: &Job);
+}
+
+/// A job that is ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) held: InHand,
+    pub(crate) envelope: Envelope,
+    body: Bytes,
+    noted: Option<Noted>,
+}
+
+/// What stands in the way of sending a job, and what is to be done with it instead.
+pub(crate) struct Unsendable {
+    pub(crate) held: InHand,
+    pub(crate) ended: Ended,
+}
+
+impl Letter {
+    /// Makes a job ready to be sent. What panics on the way is the job's fault, and ends its attempt alone.
+    pub(crate) async fn write(sender: &Sender, held: InHand) -> Result<Self, Unsendable> {
+        let noted = match note(sender, &held).await {
+            Ok(noted) => noted,
+            Err(ended) => return Err(Unsendable { held, ended }),
+        };
+        let writing = AssertUnwindSafe(write(sender, &held)).catch_unwind().await;
+        match writing.unwrap_or_else(|_| Err(panicked(sender, &held))) {
+            Ok((envelope, body)) => Ok(Self {
+                held,
+                envelope,
+                body,
+                noted,
+            }),
+            Err(ended) => {
+                forget(sender, &held, noted).await;
+                Err(Unsendable { held, ended })
+            }
+        }
+    }
+
+    /// The content, in the order in which it is sent.
+    pub(crate) fn chunks(&self) -> [&[u8]; 2] {
+        [&self.held.job.recipient_header, &self.body]
+    }
+
+    /// The attempt came to an end, whichever: the job alone is left.
+    pub(crate) async fn close(self, sender: &Sender) -> InHand {
+        forget(sender, &self.held, self.noted).await;
+        self.held
+    }
+}
+
+/// Removes the note of intent, where one was made.
+async fn forget(sender: &Sender, held: &InHand, noted: Option<Noted>) {
+    if noted.is_some() {
+        sender.suspects.end(&held.job).await;
+    }
+}
+
+async fn write(sender: &Sender, held: &InHand) -> Result<(Envelope, Bytes), Ended> {
+    let job = &held.job;
+    if sender.tombstones.contain(job) {
+        let cancelled = Judge::cancelled(job, sender.clock.now());
+        return Err(Ended::Settle(Box::new(cancelled)));
+    }
+    let body = tokio::select! {
+        body = body(sender, job) => body,
+        () = sender.shutdown().requested() => return Err(Ended::GiveBack),
+    };
+    let body = body.map_err(|detail| {
+        tracing::error!(job = %job.id, detail, "body not available, job is tried later");
+        Ended::Postpone(BODY_PAUSE)
+    })?;
+    if let Some(hook) = &sender.hook {
+        hook.before_attempt(job);
+    }
+    let envelope =
+        envelope(job, &body).map_err(|error| quarantined(sender, held, &error.to_string()))?;
+    Ok((envelope, body))
+}
+
+/// Makes the note of intent of a job that was in other hands before.
+async fn note(sender: &Sender, held: &InHand) -> Result<Option<Noted>, Ended> {
+    if !held.redelivered {
+        return Ok(None);
+    }
+    match sender.suspects.begin(&held.job).await {
+        Suspicion::None => Ok(None),
+        Suspicion::Noted(noted) => Ok(Some(noted)),
+        Suspicion::NotNow => {
+            let pause = rand::rng().random_range(ALONE_PAUSE);
+            Err(Ended::Postpone(Duration::from_secs_f64(pause)))
+        }
+        Suspicion::Condemned => {
+            tracing::error!(job = %held.job.id, "workers died whenever this job was attempted, setting it aside");
+            let detail = "every attempt to send it ended the worker";
+            Err(quarantined(sender, held, detail))
+        }
+    }
+}
+
+fn envelope(job: &Job, body: &Bytes) -> Result<Envelope, NotCanonical> {
+    let content = Content::new(&[&job.recipient_header, body])?.facts();
+    let (from, to) = (job.sender.clone(), job.recipient.clone());
+    Ok(Envelope {
+        dsn: job.dsn.clone(),
+        require_tls: job.require_tls,
+        ..Envelope::new(from, to, content)
+    })
+}
+
+/// The message's body, wherever it is kept. An error says why the message cannot be trusted or had.
+async fn body(sender: &Sender, job: &Job) -> Result<Bytes, String> {
+    let name = match &job.body {
+        Body::Inline(body) => return Ok(body.clone()),
+        Body::Blob(name) => name,
+    };
+    let body = sender.blobs.get(name).await;
+    let body = body.map_err(|error| format!("read body {name}: {error}"))?;
+    if Job::checksum_of(&job.recipient_header, &body) != job.checksum {
+        return Err(format!("body {name} does not match its checksum"));
+    }
+    Ok(body)
+}
+
+/// The end of a job whose attempt panicked.
+pub(crate) fn panicked(sender: &Sender, held: &InHand) -> Ended {
+    tracing::error!(job = %held.job.id, "attempt panicked, setting the job aside");
+    quarantined(
+        sender,
+        held,
+        "the attempt to send it failed in a way it never should",
+    )
+}
+
+/// The end of a job that cannot be sent as it is.
+pub(crate) fn quarantined(sender: &Sender, held: &InHand, detail: &str) -> Ended {
+    let judgement = Judge::quarantined(&held.job, detail.to_owned(), sender.clock.now());
+    Ended::Settle(Box::new(judgement))
+}
