@@ -1,6 +1,7 @@
 //! The promises of Postrider, one file each, kept against real servers.
 
 mod a_batch_is_accepted_item_by_item;
+mod a_campaign_stands_in_front_of_nobody;
 mod a_deferred_job_comes_back;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_queue_loses_nothing;

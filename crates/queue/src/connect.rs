@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
-use model::Domain;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::{
-    Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane, LaneMap,
-    Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
+    Backlogs, Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane,
+    LaneMap, Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
 };
 
 /// Publishes in flight at once, over the whole connection; beyond it publishers wait.
@@ -99,13 +98,13 @@ impl Queue {
     }
 
     /// The lanes of this installation.
-    pub fn lanes(&self) -> &[Lane] {
-        self.lanes.lanes()
+    pub fn lanes(&self) -> &LaneMap {
+        &self.lanes
     }
 
-    /// The lane of a destination.
-    pub fn lane(&self, destination: &Domain) -> &Lane {
-        self.lanes.lane(destination)
+    /// How much waits in each lane, and the task that keeps asking.
+    pub fn backlogs(&self) -> (Backlogs, impl Future<Output = ()> + Send + use<>) {
+        Backlogs::follow(self.jetstream.clone(), &self.lanes)
     }
 
     /// Puts jobs into the queue.
@@ -126,13 +125,7 @@ impl Queue {
         stage: Stage,
         holds: &Holds,
     ) -> Result<Puller, QueueError> {
-        Puller::open(
-            &self.jetstream,
-            lane.stream(class, stage),
-            stage,
-            holds.clone(),
-        )
-        .await
+        Puller::open(&self.jetstream, lane, class, stage, holds.clone()).await
     }
 
     /// Records events in batches that `encode` makes, and the task that publishes them.

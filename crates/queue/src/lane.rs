@@ -1,11 +1,12 @@
 //! Which stream a job stands in.
 //!
 //! A lane is a share of the destinations; each has one stream for every class and stage. Domains are subjects and
-//! never consumers (ADR 3).
+//! never consumers (ADR 3). What a tenant has waiting above its share of a lane goes to an overflow lane, out of the way of
+//! others (ADR 15).
 
 use std::fmt;
 
-use model::{Class, Domain, EgressGroup, JobId};
+use model::{Class, Domain, EgressGroup, JobId, Tenant};
 use sha2::{Digest, Sha256};
 
 /// Whether a job is ready to be sent or waits for its time.
@@ -22,14 +23,52 @@ impl Stage {
     pub const ALL: [Self; 2] = [Self::Ready, Self::Deferred];
 }
 
-/// A share of the destinations within one egress group.
+/// What a lane is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// A share of the domains.
+    Hashed,
+    /// Ready jobs of tenants that have more waiting than their share of a hashed lane.
+    Overflow,
+}
+
+impl Kind {
+    /// What the lane's key begins with.
+    fn letter(self) -> char {
+        match self {
+            Self::Hashed => 'h',
+            Self::Overflow => 'o',
+        }
+    }
+}
+
+/// One line of jobs within an egress group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane {
     group: EgressGroup,
     key: String,
+    kind: Kind,
 }
 
 impl Lane {
+    /// Its name within the egress group: "h0", or "o0" for an overflow lane.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether it takes what is above a tenant's share.
+    pub fn is_overflow(&self) -> bool {
+        self.kind == Kind::Overflow
+    }
+
+    /// The stages it has streams for. A job that is deferred goes to the lane of its domain, wherever it came from.
+    pub fn stages(&self) -> &'static [Stage] {
+        match self.kind {
+            Kind::Hashed => &Stage::ALL,
+            Kind::Overflow => &[Stage::Ready],
+        }
+    }
+
     /// The stream that holds this lane's jobs of `class` in `stage`: "T-default-h0".
     pub fn stream(&self, class: Class, stage: Stage) -> String {
         let kind = match (stage, class) {
@@ -82,46 +121,59 @@ impl fmt::Display for Lane {
     }
 }
 
-/// Assigns destinations to lanes. Every process of an installation must use the same map.
+/// Assigns jobs to lanes. Every process of an installation must use the same map.
 #[derive(Debug, Clone)]
 pub struct LaneMap {
     hashed: Vec<Lane>,
+    overflow: Vec<Lane>,
 }
 
 impl LaneMap {
-    /// `count` lanes, at least one, that share the domains of `group` by hash.
+    /// `count` lanes, at least one, that share the domains of `group` by hash, and as many overflow lanes.
     pub fn hashed(group: &EgressGroup, count: u32) -> Self {
-        let lane = |number| Lane {
-            group: group.clone(),
-            key: format!("h{number}"),
+        let lanes = |kind: Kind| {
+            let lane = |number| Lane {
+                group: group.clone(),
+                key: format!("{}{number}", kind.letter()),
+                kind,
+            };
+            (0..count.max(1)).map(lane).collect()
         };
         Self {
-            hashed: (0..count.max(1)).map(lane).collect(),
+            hashed: lanes(Kind::Hashed),
+            overflow: lanes(Kind::Overflow),
         }
     }
 
     /// The lane of `domain`, by rendezvous hashing: a changed number of lanes moves as few domains as can be.
     pub fn lane(&self, domain: &Domain) -> &Lane {
-        let weight = |lane: &&Lane| weight(&lane.key, domain);
-        // `hashed` made at least one, so there is a greatest.
-        self.hashed
-            .iter()
-            .max_by_key(weight)
-            .unwrap_or(&self.hashed[0])
+        heaviest(&self.hashed, domain.as_str())
     }
 
-    /// Every lane.
-    pub fn lanes(&self) -> &[Lane] {
-        &self.hashed
+    /// The lane for jobs of `tenant` that would stand in front of other tenants' in the lane of their domain.
+    pub fn overflow(&self, tenant: &Tenant) -> &Lane {
+        heaviest(&self.overflow, tenant.as_str())
+    }
+
+    /// Every lane, of either kind.
+    pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.hashed.iter().chain(&self.overflow)
     }
 }
 
-/// How strongly a lane claims a domain: the same in every build and on every machine.
-fn weight(key: &str, domain: &Domain) -> [u8; 32] {
+/// The lane that claims `key` most.
+fn heaviest<'a>(lanes: &'a [Lane], key: &str) -> &'a Lane {
+    let weight = |lane: &&Lane| weight(&lane.key, key);
+    // There is at least one, so there is a heaviest.
+    lanes.iter().max_by_key(weight).unwrap_or(&lanes[0])
+}
+
+/// How strongly `claimant` claims `key`: the same in every build and on every machine (rendezvous hashing).
+pub(crate) fn weight(claimant: &str, key: &str) -> [u8; 32] {
     Sha256::new()
-        .chain_update(key)
+        .chain_update(claimant)
         .chain_update(b"/")
-        .chain_update(domain.as_str())
+        .chain_update(key)
         .finalize()
         .into()
 }
@@ -150,6 +202,15 @@ mod tests {
             "q.b.default.h0.d1_example"
         );
         assert_eq!(lane.due_subject(Class::Transactional), "dr.t.default.h0");
+    }
+
+    #[test]
+    fn overflow_lanes_hold_ready_jobs_alone() {
+        let map = LaneMap::hashed(&EgressGroup::default(), 2);
+        let lane = map.overflow(&"acme".parse().unwrap());
+        assert!(lane.is_overflow() && lane.key().starts_with('o'));
+        assert_eq!(lane.stages(), [Stage::Ready]);
+        assert_eq!(map.lanes().count(), 4);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `Nats-Msg-Id` (ADR 4); a pulled job is held, and its hold extended, until it is settled or
 //! given back.
 
+mod backlogs;
 mod blobs;
 mod connect;
 mod durability;
@@ -18,6 +19,7 @@ mod settings;
 mod streams;
 mod tombstones;
 
+pub use backlogs::Backlogs;
 pub use blobs::Blobs;
 pub use connect::Queue;
 pub use durability::Condition;

@@ -33,17 +33,23 @@ impl Publisher {
         Self { jetstream, lanes }
     }
 
-    /// Makes a job ready. Once this returns, the job is stored and synced on a quorum.
+    /// Which lane takes what.
+    pub fn lanes(&self) -> &LaneMap {
+        &self.lanes
+    }
+
+    /// Makes a job ready in `lane`. Once this returns, the job is stored and synced on a quorum.
     ///
-    /// Repeating it with the same job id within five minutes stores the job once.
+    /// Repeating it in the same lane with the same job id within five minutes stores the job once.
     pub async fn ready(
         &self,
+        lane: &Lane,
         class: Class,
         to: &Domain,
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let subject = self.lanes.lane(to).ready_subject(class, to);
+        let subject = lane.ready_subject(class, to);
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, job.to_string());
         self.publish(&subject, headers, payload).await.map(drop)

@@ -7,10 +7,11 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use model::Class;
 use tokio::time::Instant;
 
 use crate::streams::WORKERS;
-use crate::{Hold, Holds, QueueError, Stage};
+use crate::{Hold, Holds, Lane, QueueError, Stage};
 
 /// How long a pull waits for jobs. Also bounds how stale the proof of a fresh hold is.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub struct Pulled {
     pub redelivered: bool,
     /// Whether it waited for its time, or is fresh.
     pub stage: Stage,
+    /// Whether it came through an overflow lane: a repeated call may have put the same job into its domain's lane.
+    pub overflowed: bool,
     /// The claim on it.
     pub hold: Hold,
 }
@@ -36,16 +39,19 @@ pub struct Puller {
     consumer: PullConsumer,
     stream: Arc<str>,
     stage: Stage,
+    overflow: bool,
     holds: Holds,
 }
 
 impl Puller {
     pub(crate) async fn open(
         jetstream: &jetstream::Context,
-        stream: String,
+        lane: &Lane,
+        class: Class,
         stage: Stage,
         holds: Holds,
     ) -> Result<Self, QueueError> {
+        let stream = lane.stream(class, stage);
         let consumer = jetstream
             .get_consumer_from_stream(WORKERS, &stream)
             .await
@@ -54,6 +60,7 @@ impl Puller {
             consumer,
             stream: stream.into(),
             stage,
+            overflow: lane.is_overflow(),
             holds,
         })
     }
@@ -101,6 +108,7 @@ impl Puller {
             payload: message.payload,
             redelivered: delivered > 1,
             stage: self.stage,
+            overflowed: self.overflow,
             hold,
         }))
     }

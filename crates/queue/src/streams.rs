@@ -35,16 +35,16 @@ pub(crate) async fn set_up(
     settings: &Settings,
 ) -> Result<(), SetupError> {
     check_orphans(jetstream, lanes, settings).await?;
+    let share = settings.ready_bytes.0 / (lanes.lanes().count() * Class::ALL.len()) as u64;
     for lane in lanes.lanes() {
         for class in Class::ALL {
-            let share = settings.ready_bytes.0 / (lanes.lanes().len() * Class::ALL.len()) as u64;
-            make(
-                jetstream,
-                ready_stream(lane, class, share, settings),
-                settings,
-            )
-            .await?;
-            make(jetstream, deferred_stream(lane, class, settings), settings).await?;
+            for stage in lane.stages() {
+                let config = match stage {
+                    Stage::Ready => ready_stream(lane, class, share, settings),
+                    Stage::Deferred => deferred_stream(lane, class, settings),
+                };
+                make(jetstream, config, settings).await?;
+            }
         }
     }
     make_stream(jetstream, event_stream(settings)).await?;
@@ -162,7 +162,7 @@ async fn check_orphans(
     lanes: &LaneMap,
     settings: &Settings,
 ) -> Result<(), SetupError> {
-    let known: HashSet<String> = lanes.lanes().iter().flat_map(lane_streams).collect();
+    let known: HashSet<String> = lanes.lanes().flat_map(lane_streams).collect();
     let prefixes = ["T", "B", "DT", "DB"].map(|kind| format!("{kind}-{}-", settings.egress_group));
     let mut streams = jetstream.streams();
     while let Some(stream) = streams.next().await {
@@ -184,8 +184,12 @@ async fn check_orphans(
 }
 
 fn lane_streams(lane: &Lane) -> Vec<String> {
-    let names = Class::ALL.map(|class| Stage::ALL.map(|stage| lane.stream(class, stage)));
-    names.into_iter().flatten().collect()
+    let names = |class| {
+        lane.stages()
+            .iter()
+            .map(move |stage| lane.stream(class, *stage))
+    };
+    Class::ALL.into_iter().flat_map(names).collect()
 }
 
 async fn make_tombstones(

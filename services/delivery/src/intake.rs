@@ -66,6 +66,7 @@ impl Intake {
             payload,
             redelivered,
             stage,
+            overflowed,
             hold,
         } = pulled;
         match api::decode_job(payload) {
@@ -74,6 +75,7 @@ impl Intake {
                 hold,
                 stage,
                 redelivered,
+                overflowed,
                 _place: place,
             }),
             Err(error) => {
@@ -88,7 +90,8 @@ impl Intake {
 
     /// Settles a job that an earlier run had finished, or had already deferred, before it died.
     async fn recall(&self, held: InHand) -> Option<InHand> {
-        if !held.redelivered && held.stage == Stage::Ready && !self.may_predate_the_connection() {
+        let is_fresh = !held.redelivered && !held.overflowed && held.stage == Stage::Ready;
+        if is_fresh && !self.may_predate_the_connection() {
             return Some(held);
         }
         let job = held.job.id;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use classify::Classifier;
 use history::History;
 use model::{Class, Clock, Provider};
-use queue::{EventRecorder, Holds, Queue, Stage, Tombstones};
+use queue::{EventRecorder, Holds, Queue, Tombstones};
 use routing::{Dialable, ProviderRule, Routing};
 use runtime::{Shutdown, Tasks};
 use smtp::client::{self, HostName, Options, TlsSettings};
@@ -96,7 +96,7 @@ impl Delivery {
         );
         pull_all(&queue, &config, &holds, intake, &tasks).await?;
         tracing::info!(
-            lanes = queue.lanes().len(),
+            lanes = queue.lanes().lanes().count(),
             window = config.window,
             "delivery working"
         );
@@ -197,14 +197,15 @@ async fn pull_all(
     intake: Arc<Intake>,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let streams = queue.lanes().len() * Class::ALL.len() * Stage::ALL.len();
+    let lanes = || queue.lanes().lanes();
+    let streams = lanes().map(|lane| lane.stages().len()).sum::<usize>() * Class::ALL.len();
     let (jobs, octets) = (
         config.window / streams,
         config.window_bytes.0 / streams as u64,
     );
-    for lane in queue.lanes() {
+    for lane in lanes() {
         for class in Class::ALL {
-            for stage in Stage::ALL {
+            for &stage in lane.stages() {
                 let puller = queue.puller(lane, class, stage, holds).await;
                 let puller =
                     puller.with_context(|| format!("pull from {}", lane.stream(class, stage)))?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use history::{Claim, History};
 use model::{Body, Clock, Event, EventKind, Job, MessageId, Tenant};
@@ -13,6 +14,7 @@ use tonic::{Code, Status};
 use crate::config::Config;
 use crate::draft::Draft;
 use crate::readiness::Readiness;
+use crate::shares::Shares;
 use crate::violations::{status, status_with_retry};
 
 /// A larger content is stored once in the object store, and not in every job.
@@ -26,6 +28,7 @@ const RETRY_HINT: Duration = Duration::from_secs(5);
 pub(crate) struct Acceptor {
     pub(crate) config: Config,
     pub(crate) publisher: Publisher,
+    pub(crate) shares: Shares,
     pub(crate) blobs: Blobs,
     pub(crate) events: EventRecorder,
     pub(crate) history: History,
@@ -140,7 +143,7 @@ impl Acceptor {
                     .schedule(job.class, to, job.id, at, payload)
                     .await?
             }
-            None => self.publisher.ready(job.class, to, job.id, payload).await?,
+            None => self.make_ready(job, payload).await?,
         }
         let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
         // The job is safe, whatever becomes of its event, which is recorded in its own time.
@@ -148,6 +151,25 @@ impl Acceptor {
             tracing::warn!(job = %job.id, %error, "event of an accepted job not recorded");
         }
         Ok(())
+    }
+
+    /// Puts the job into its lane. What a lane has no room for goes to the overflow.
+    async fn make_ready(&self, job: &Job, payload: Bytes) -> Result<(), QueueError> {
+        let (class, to) = (job.class, job.destination());
+        let lane = self.shares.lane(job);
+        let stored = self
+            .publisher
+            .ready(lane, class, to, job.id, payload.clone())
+            .await;
+        match stored {
+            Err(QueueError::Full(_)) if !lane.is_overflow() => {
+                let overflow = self.shares.overflow(job);
+                self.publisher
+                    .ready(overflow, class, to, job.id, payload)
+                    .await
+            }
+            stored => stored,
+        }
     }
 
     /// Whether an earlier call stored this very job: its events tell, after the queue has forgotten its id.

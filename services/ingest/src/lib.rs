@@ -14,6 +14,7 @@ mod projection;
 mod raw;
 mod readiness;
 mod server;
+mod shares;
 mod submission;
 mod violations;
 

@@ -21,6 +21,7 @@ use crate::auth::Authenticate;
 use crate::config::Config;
 use crate::messages::MessagesService;
 use crate::readiness::Readiness;
+use crate::shares::Shares;
 use crate::submission::SubmissionService;
 use crate::{projection, readiness};
 
@@ -150,10 +151,19 @@ async fn submission(
 ) -> anyhow::Result<SubmissionServer<SubmissionService>> {
     let (events, record_events) = deps.queue.event_recorder(api::encode_batch);
     tasks.spawn("record events", record_events);
+    let (backlogs, ask_backlogs) = deps.queue.backlogs();
+    let until = tasks.shutdown().clone();
+    tasks.spawn("ask for backlogs", async move {
+        tokio::select! {
+            () = ask_backlogs => {}
+            () = until.requested() => {}
+        }
+    });
     let read_limit = usize::try_from(config.max_message_size.0)?.saturating_mul(READ_FACTOR);
     let acceptor = Acceptor {
         config,
         publisher: deps.queue.publisher(),
+        shares: Shares::new(deps.queue.lanes().clone(), backlogs),
         blobs: deps
             .queue
             .blobs()
