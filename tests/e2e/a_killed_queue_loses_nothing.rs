@@ -15,12 +15,14 @@ const KILLS: usize = 3;
 const WORKERS: usize = 2;
 const CONNECTIONS: u32 = 6;
 /// What the services may say while there is no queue.
-const SAID_WITHOUT_A_QUEUE: [&str; 8] = [
+const SAID_WITHOUT_A_QUEUE: [&str; 10] = [
     "events not stored yet, publishing again",
     "hold not proven, job left to others",
     "holds not proven",
     "job not settled, leaving it to redelivery",
+    "lanes not leased, trying again",
     "message not accepted",
+    "other workers not followed, trying again",
     "parked job not settled, leaving it to redelivery",
     "pull failed, trying again",
     "tombstones not followed, trying again",

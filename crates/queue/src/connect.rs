@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     Backlogs, Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane,
-    LaneMap, Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
+    LaneMap, Members, Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
 };
 
 /// Publishes in flight at once, over the whole connection; beyond it publishers wait.
@@ -110,6 +110,11 @@ impl Queue {
     /// Puts jobs into the queue.
     pub fn publisher(&self) -> Publisher {
         Publisher::new(self.jetstream.clone(), self.lanes.clone())
+    }
+
+    /// The live workers of this egress group, this one among them.
+    pub fn members(&self) -> Members {
+        Members::new(self.jetstream.clone(), &self.settings)
     }
 
     /// The table of what this process holds, and the task that keeps it held.

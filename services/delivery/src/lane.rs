@@ -1,4 +1,4 @@
-//! Pulls one stream's jobs into the window.
+//! Pulls one stream's jobs into its window.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use queue::{Puller, QueueError};
-use runtime::Tasks;
+use runtime::{Shutdown, Tasks};
 
 use crate::intake::Intake;
 use crate::window::{Seats, Window};
@@ -16,20 +16,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The most jobs of one pull.
 const BATCH: usize = 250;
 
-/// Pulls until shutdown; never more of this stream is in hand than `window` has room for.
+/// Pulls until `end`; never more of this stream is in hand than `window` has room for.
 pub(crate) async fn run(
     puller: Puller,
     window: Window,
     intake: Arc<Intake>,
     tasks: Tasks,
+    end: Shutdown,
 ) -> anyhow::Result<()> {
     loop {
         let seats = tokio::select! {
             biased;
-            () = tasks.shutdown().requested() => return Ok(()),
+            () = end.requested() => return Ok(()),
             seats = window.seats(BATCH) => seats,
         };
-        // A pull that has begun is read to its end, also at shutdown: what the broker has handed out is given back at
+        // A pull that has begun is read to its end, also then: what the broker has handed out is given back at
         // once and not after `ack_wait`.
         if let Err(error) = pull(&puller, seats, &intake, &tasks).await {
             tracing::warn!(stream = puller.stream(), %error, "pull failed, trying again");

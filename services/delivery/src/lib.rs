@@ -1,6 +1,6 @@
 //! Delivery: pulls jobs, decides when and where they go, sends them over SMTP and settles them.
 //!
-//! A job's way through this crate: [`lane`] pulls it, [`intake`] screens it and finds its route, a [`site`] queues
+//! A job's way through this crate: [`leases`] say whose lane it stands in, [`lane`] pulls it, [`intake`] screens it and finds its route, a [`site`] queues
 //! it, a [`session`] sends it over a connection, [`judge`] says what the outcome means, and [`settle`] makes that
 //! durable before the queue forgets the job.
 //!
@@ -15,6 +15,7 @@ mod fair_queue;
 mod intake;
 mod judge;
 mod lane;
+mod leases;
 mod letter;
 mod parking;
 mod sender;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use classify::Classifier;
 use history::History;
-use model::{Class, Clock, Provider};
-use queue::{EventRecorder, Holds, Queue, Tombstones};
+use model::{Clock, Provider};
+use queue::{EventRecorder, Queue, Tombstones};
 use routing::{Dialable, ProviderRule, Routing};
 use runtime::{Shutdown, Tasks};
 use smtp::client::{self, HostName, Options, TlsSettings};
@@ -17,13 +17,12 @@ use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
 use crate::intake::Intake;
 use crate::judge::Judge;
-use crate::lane;
+use crate::leases::Leases;
 use crate::letter::Hook;
 use crate::sender::Sender;
 use crate::settle::Settler;
 use crate::sites::Sites;
 use crate::suspects::Suspects;
-use crate::window::Window;
 
 /// What delivery works with.
 pub struct Deps {
@@ -79,10 +78,15 @@ impl Delivery {
         let (events, record_events) = queue.event_recorder(api::encode_batch);
         let (holds, keep_holds) = queue.holds();
         let (tombstones, follow_tombstones) = queue.tombstones();
+        let members = Arc::new(queue.members());
         // The recorder ends by itself, once everything that records has.
         background.spawn_vital("record events", until(Shutdown::default(), record_events));
         background.spawn_vital("keep holds", until(end.clone(), keep_holds));
         background.spawn_vital("follow tombstones", until(end.clone(), follow_tombstones));
+        let (alive, stays) = (Arc::clone(&members), tasks.shutdown().clone());
+        background.spawn_vital("keep membership", async move {
+            until(stays, alive.keep()).await
+        });
 
         tokio::select! {
             () = tombstones.loaded() => {}
@@ -94,9 +98,10 @@ impl Delivery {
             "park",
             park_slow(sites.clone(), config.window, shutdown.clone()),
         );
-        pull_all(&queue, &config, &holds, intake, &tasks).await?;
+        let leases = Leases::new(&queue, holds.clone(), intake, &config, &tasks);
+        tasks.spawn_vital("pull leased lanes", leases.run(Arc::clone(&members)));
         tracing::info!(
-            lanes = queue.lanes().lanes().count(),
+            worker = members.own(),
             window = config.window,
             "delivery working"
         );
@@ -187,37 +192,6 @@ async fn assemble(
         connections: queue.connections(),
         ack_wait: queue.ack_wait(),
     }))
-}
-
-/// Pulls every stream of every lane, each with its share of the window.
-async fn pull_all(
-    queue: &Queue,
-    config: &Config,
-    holds: &Holds,
-    intake: Arc<Intake>,
-    tasks: &Tasks,
-) -> anyhow::Result<()> {
-    let lanes = || queue.lanes().lanes();
-    let streams = lanes().map(|lane| lane.stages().len()).sum::<usize>() * Class::ALL.len();
-    let (jobs, octets) = (
-        config.window / streams,
-        config.window_bytes.0 / streams as u64,
-    );
-    for lane in lanes() {
-        for class in Class::ALL {
-            for &stage in lane.stages() {
-                let puller = queue.puller(lane, class, stage, holds).await;
-                let puller =
-                    puller.with_context(|| format!("pull from {}", lane.stream(class, stage)))?;
-                let window = Window::new(jobs, octets);
-                tasks.spawn_vital(
-                    "pull",
-                    lane::run(puller, window, Arc::clone(&intake), tasks.clone()),
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Looks every second for sites that do not keep up.
