@@ -1,10 +1,11 @@
-//! A message too large for a job goes through the object store and arrives as it was written.
+//! A message too large for a job goes through the object store, one that has to wait waits outside of its job, and both
+//! arrive as they were written.
 
 use anyhow::Context as _;
 use api::v1::submit_request::Content;
 use api::v1::{Attachment, SubmitRequest};
 use sha2::{Digest as _, Sha256};
-use tests::{Books, PATIENCE, Setup, letter, letter_to};
+use tests::{Books, PATIENCE, Setup, eventually, letter, letter_to};
 
 use super::PROGRAM;
 use super::broker;
@@ -15,7 +16,7 @@ const SIZE: usize = 2 << 20;
 async fn a_large_raw_message_arrives_octet_by_octet() -> anyhow::Result<()> {
     let cluster = Setup::new(PROGRAM).start_with(1).await?;
     let api = cluster.api(0)?;
-    let raw = large_message();
+    let raw = message_of(SIZE);
     let sent = api
         .submit(SubmitRequest {
             content: Some(Content::Raw(raw.clone().into())),
@@ -70,11 +71,46 @@ async fn a_large_attachment_is_encoded_and_arrives() -> anyhow::Result<()> {
     cluster.finish().await
 }
 
+#[tokio::test]
+async fn a_body_waits_outside_of_its_job_and_leaves_nothing_behind() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM)
+        .configured(|config| config.delivery.retry_delays = ["5s", "1s"].map(String::from).into());
+    let cluster = setup.start_with(1).await?;
+    let api = cluster.api(0)?;
+    let raw = message_of(10 << 10);
+    api.submit(SubmitRequest {
+        content: Some(Content::Raw(raw.clone().into())),
+        ..letter("greylist@gmail.example")
+    })
+    .await?;
+    let url = cluster.nats_url()?;
+    let (job, body) = eventually("the job waits", PATIENCE, async || {
+        let streams = broker::streams(url).await?;
+        let octets = |name: &str| streams.get(name).map_or(0, |info| info.state.bytes);
+        let job = octets("DT-default-h0") + octets("DT-default-h1");
+        Ok((job > 0).then_some((job, octets("BODIES"))))
+    })
+    .await?;
+    assert!(job < 2048 && body > 10 << 10, "job {job}, body {body}");
+
+    Books::default()
+        .read_until_ended(1, &mut api.events().await?, PATIENCE)
+        .await?;
+    let taken = cluster.ledger()?.pop().context("nothing arrived")?;
+    assert_eq!(taken.sha256, Some(sha256(&raw)));
+    eventually("nothing is left behind", PATIENCE, async || {
+        let occupied = broker::occupied(url).await?;
+        Ok((!occupied.contains_key("BODIES")).then_some(()))
+    })
+    .await?;
+    cluster.finish().await
+}
+
 /// In canonical form, so that nothing has to be changed, with a body in which no two lines are the same.
-fn large_message() -> Vec<u8> {
+fn message_of(size: usize) -> Vec<u8> {
     let header = "From: ann@acme.example\r\nTo: undisclosed-recipients:;\r\nSubject: large\r\n\
                   Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <large@acme.example>\r\n\r\n";
-    let lines = (0..SIZE / 70).map(|number| format!("{number:070}\r\n"));
+    let lines = (0..size / 70).map(|number| format!("{number:070}\r\n"));
     header
         .bytes()
         .chain(lines.flat_map(String::into_bytes))

@@ -1,23 +1,31 @@
-//! Bodies too large to stand in a job, in JetStream's object store.
+//! Bodies that do not stand in their jobs: those too large to, in JetStream's object store, and those of jobs that wait,
+//! each a message of its own in a stream.
 //!
-//! A body is stored before the job that names it, so a job never names what is not there. The bucket's own age limit
-//! collects bodies once no job can need them.
+//! A body is stored before the job that names it, so a job never names what is not there. An age limit collects what no
+//! job can need any more.
 
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use bytes::Bytes;
+use model::JobId;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use crate::QueueError;
-use crate::streams::BODIES;
+use crate::streams::{BODIES, WAITING_BODIES, waiting_body_subject};
 
 /// How long reading a body may take.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The store of large bodies; cheap to clone.
+/// What the name of a waiting job's body begins with; the job's id follows.
+const WAITING: &str = "waiting/";
+
+/// The stores of bodies; cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
+    jetstream: jetstream::Context,
     store: ObjectStore,
+    waiting: Stream<()>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -32,14 +40,45 @@ impl Blobs {
             .get_object_store(BODIES)
             .await
             .map_err(QueueError::refused)?;
-        Ok(Self { store })
+        let waiting = jetstream
+            .get_stream_no_info(WAITING_BODIES)
+            .await
+            .map_err(QueueError::refused)?;
+        Ok(Self {
+            jetstream: jetstream.clone(),
+            store,
+            waiting,
+        })
     }
 
-    /// Stores `body` under `name`. Once this returns it is as safe as a published job.
+    /// Stores `body`, of any size, under `name`. Once this returns it is as safe as a published job.
     pub async fn put(&self, name: &str, body: &Bytes) -> Result<(), QueueError> {
         let mut reader = &body[..];
         self.store
             .put(name, &mut reader)
+            .await
+            .map(drop)
+            .map_err(QueueError::refused)
+    }
+
+    /// Stores the body of a job that has to wait, and answers its name. A body as small as those in jobs are.
+    ///
+    /// Once this returns it is as safe as a published job. Repeated for the same job, it is stored once.
+    pub async fn set_aside(&self, job: JobId, body: &Bytes) -> Result<String, QueueError> {
+        let subject = waiting_body_subject(&job.to_string());
+        let stored = self.jetstream.publish(subject, body.clone()).await?;
+        stored.await?;
+        Ok(format!("{WAITING}{job}"))
+    }
+
+    /// Removes the body of a job that has waited and come to its end. A body that others may need stays.
+    pub async fn remove(&self, name: &str) -> Result<(), QueueError> {
+        let Some(job) = name.strip_prefix(WAITING) else {
+            return Ok(());
+        };
+        self.waiting
+            .purge()
+            .filter(waiting_body_subject(job))
             .await
             .map(drop)
             .map_err(QueueError::refused)
@@ -53,6 +92,26 @@ impl Blobs {
     }
 
     async fn read(&self, name: &str) -> Result<Bytes, QueueError> {
+        match name.strip_prefix(WAITING) {
+            Some(job) => self.read_waiting(&waiting_body_subject(job)).await,
+            None => self.read_large(name).await,
+        }
+    }
+
+    /// Asks any copy of the stream, and where that one does not have it yet, the leader.
+    async fn read_waiting(&self, subject: &str) -> Result<Bytes, QueueError> {
+        match self.waiting.direct_get_last_for_subject(subject).await {
+            Ok(message) => return Ok(message.payload),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+            Err(error) => return Err(QueueError::refused(error)),
+        }
+        let message = self.waiting.get_last_raw_message_by_subject(subject).await;
+        message
+            .map(|message| message.payload)
+            .map_err(QueueError::refused)
+    }
+
+    async fn read_large(&self, name: &str) -> Result<Bytes, QueueError> {
         let mut object = self.store.get(name).await.map_err(QueueError::refused)?;
         let mut body = Vec::with_capacity(object.info().size);
         object

@@ -16,6 +16,8 @@ pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const EVENT_SUBJECT: &str = "ev.0";
 /// The bucket of large bodies.
 pub(crate) const BODIES: &str = "bodies";
+/// The stream of the bodies of jobs that wait.
+pub(crate) const WAITING_BODIES: &str = "BODIES";
 /// The bucket of cancelled jobs.
 pub(crate) const CANCELLED: &str = "cancelled";
 /// The durable consumer of every lane stream.
@@ -48,6 +50,7 @@ pub(crate) async fn set_up(
         }
     }
     make_stream(jetstream, event_stream(settings)).await?;
+    make_stream(jetstream, waiting_bodies(settings)).await?;
     make_tombstones(jetstream, settings).await?;
     make_bodies(jetstream, settings).await
 }
@@ -95,6 +98,26 @@ fn event_stream(settings: &Settings) -> Config {
         allow_direct: true,
         ..Config::default()
     }
+}
+
+/// A body for each job that waits, removed when the job has come to its end; the age is for what was forgotten.
+fn waiting_bodies(settings: &Settings) -> Config {
+    Config {
+        name: WAITING_BODIES.to_owned(),
+        subjects: vec![waiting_body_subject("*")],
+        retention: RetentionPolicy::Limits,
+        max_messages_per_subject: 1,
+        max_age: settings.body_age + BODY_GRACE,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// The subject of the body of the job with this id.
+pub(crate) fn waiting_body_subject(job: &str) -> String {
+    format!("body.{job}")
 }
 
 /// A lane's stream with its one consumer.

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use history::History;
-use model::{Clock, Event, EventKind, Job, Timestamp};
-use queue::{EventRecorder, Hold, Publisher, QueueError, Stage};
+use model::{Body, Clock, Event, EventKind, Job, Timestamp};
+use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
 
 use crate::judge::Judgement;
 use crate::window::Place;
 
 /// The pause before a schedule that was not stored is published again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// A body of at most this many octets waits within its job.
+const LIGHT: usize = 4 << 10;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
 const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -50,6 +52,7 @@ impl InHand {
 /// Settles jobs.
 pub(crate) struct Settler {
     pub(crate) publisher: Publisher,
+    pub(crate) blobs: Blobs,
     pub(crate) events: EventRecorder,
     pub(crate) history: History,
     pub(crate) clock: Arc<dyn Clock>,
@@ -113,13 +116,15 @@ impl Settler {
                 .purge_schedule(job.class, job.destination(), job.id)
                 .await?;
         }
-        hold.settle().await
+        hold.settle().await?;
+        self.discard_body(&job).await;
+        Ok(())
     }
 
     async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        self.schedule(&job, at).await;
+        self.schedule(&mut job, at).await;
         self.record(api::encode_event(&event)).await?;
         hold.settle().await
     }
@@ -129,19 +134,21 @@ impl Settler {
         if !held.hold.is_proven() {
             return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
         }
-        let InHand { job, hold, .. } = held;
+        let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        self.schedule(&job, at).await;
+        self.schedule(&mut job, at).await;
         if let Err(error) = hold.settle().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
         }
     }
 
-    /// Stores the job's next schedule, however long that takes: until then the job is held.
+    /// Stores the job's next schedule, however long that takes: until then the job is held. Its body is set aside first.
     ///
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
     /// lies far enough ahead.
-    async fn schedule(&self, job: &Job, mut at: Timestamp) {
+    async fn schedule(&self, job: &mut Job, mut at: Timestamp) {
+        self.set_body_aside(job).await;
+        let job = &*job;
         let payload: bytes::Bytes = api::encode_job(job).into();
         let to = job.destination();
         while let Err(error) = self
@@ -152,6 +159,30 @@ impl Settler {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(PAUSE).await;
             at = at.max(self.after(self.soonest));
+        }
+    }
+
+    /// Takes a body that is not small out of the job, so that however often the job waits it is written once. Where that
+    /// fails the body stays in the job.
+    async fn set_body_aside(&self, job: &mut Job) {
+        let Body::Inline(body) = &job.body else {
+            return;
+        };
+        if body.len() <= LIGHT {
+            return;
+        }
+        match self.blobs.set_aside(job.id, body).await {
+            Ok(name) => job.body = Body::Blob(name),
+            Err(error) => tracing::debug!(job = %job.id, %error, "body not set aside"),
+        }
+    }
+
+    /// Removes a body that was set aside. What stays is collected by its age.
+    async fn discard_body(&self, job: &Job) {
+        if let Body::Blob(name) = &job.body
+            && let Err(error) = self.blobs.remove(name).await
+        {
+            tracing::debug!(job = %job.id, %error, "body not removed");
         }
     }
 

@@ -148,6 +148,7 @@ async fn assemble(
         hook,
     } = deps;
     let publisher = queue.publisher();
+    let blobs = queue.blobs().await.context("open the stores of bodies")?;
     let classifier = Classifier::builtin().context("read the built-in classification rules")?;
     let judge = Arc::new(Judge {
         classifier,
@@ -155,6 +156,7 @@ async fn assemble(
     });
     let settler = Arc::new(Settler {
         publisher: publisher.clone(),
+        blobs: blobs.clone(),
         events,
         history: history.clone(),
         clock: Arc::clone(&clock),
@@ -165,7 +167,7 @@ async fn assemble(
         connector,
         throttle,
         tombstones: tombstones.clone(),
-        blobs: queue.blobs().await.context("open the store of bodies")?,
+        blobs,
         hook,
         suspects: Suspects::new(history.clone()),
         judge: Arc::clone(&judge),
