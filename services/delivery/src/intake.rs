@@ -1,18 +1,19 @@
 //! Screens a pulled job, finds its route and hands it to its site.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use history::History;
 use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
-use routing::{RouteError, Routing};
-
+use routing::{Route, RouteError, Routing};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::judge::{Judge, Outcome};
+use crate::judge::{Judge, Judgement, Outcome};
 use crate::settle::{InHand, Settler};
 use crate::sites::Sites;
 use crate::window::Place;
@@ -42,21 +43,59 @@ pub(crate) struct Intake {
     pub(crate) ack_wait: Duration,
 }
 
+/// What is to be done with a pulled job.
+enum Next {
+    /// It is to be sent this way.
+    Send(Arc<Route>),
+    /// It comes to its end, or is tried later, without having been sent.
+    Settle(Box<Judgement>),
+    /// An earlier run of it had ended with this event.
+    Ended(Bytes),
+    /// An earlier run of it had been deferred: its schedule goes on.
+    Forget,
+    /// Its time has not come.
+    Park(Duration),
+}
+
 impl Intake {
-    /// Takes one job from the queue to its site, or settles it where nothing is left to send.
+    /// Takes one job from the queue to its site, or settles it where nothing is left to send. A panic on the way is the
+    /// job's fault, and sets it aside.
     pub(crate) async fn take(&self, pulled: Pulled, place: Place) {
         let Some(held) = self.read(pulled, place).await else {
             return;
         };
-        let Some(held) = self.recall(held).await else {
-            return;
-        };
-        let Some(held) = self.screen(held).await else {
-            return;
-        };
+        let decided = AssertUnwindSafe(self.decide(&held)).catch_unwind().await;
+        let next = decided.unwrap_or_else(|_| {
+            tracing::error!(job = %held.job.id, "intake panicked, setting the job aside");
+            let detail = "reading it failed in a way it never should".to_owned();
+            self.quarantine(&held.job, detail)
+        });
+        let job = held.job.id;
+        match next {
+            Next::Send(route) => self.sites.push(route, held),
+            Next::Settle(judgement) => self.settler.settle(held, *judgement).await,
+            Next::Ended(event) => {
+                tracing::info!(%job, "job was finished before, recording its outcome again");
+                log_unsettled(self.settler.settle_again(held, event.to_vec()).await);
+            }
+            Next::Forget => {
+                tracing::info!(%job, "job was deferred before, its schedule goes on");
+                log_unsettled(held.hold.settle().await);
+            }
+            Next::Park(delay) => self.settler.park(held, delay).await,
+        }
+    }
+
+    async fn decide(&self, held: &InHand) -> Next {
+        if let Some(next) = self.recall(held).await {
+            return next;
+        }
+        if let Some(next) = self.screen(held) {
+            return next;
+        }
         match self.routing.resolve(held.job.destination()).await {
-            Ok(route) => self.sites.push(route, held),
-            Err(error) => self.unroutable(held, &error).await,
+            Ok(route) => Next::Send(route),
+            Err(error) => self.unroutable(&held.job, &error),
         }
     }
 
@@ -88,24 +127,19 @@ impl Intake {
         }
     }
 
-    /// Settles a job that an earlier run had finished, or had already deferred, before it died.
-    async fn recall(&self, held: InHand) -> Option<InHand> {
+    /// What an earlier run of the job left behind before it died: its end, or a schedule.
+    async fn recall(&self, held: &InHand) -> Option<Next> {
         let is_fresh = !held.redelivered && !held.overflowed && held.stage == Stage::Ready;
         if is_fresh && !self.may_predate_the_connection() {
-            return Some(held);
-        }
-        let job = held.job.id;
-        if let Some(event) = self.marker(job).await {
-            tracing::info!(%job, "job was finished before, recording its outcome again");
-            log_unsettled(self.settler.settle_again(held, event.to_vec()).await);
             return None;
+        }
+        if let Some(event) = self.marker(held.job.id).await {
+            return Some(Next::Ended(event));
         }
         if held.redelivered && self.has_later_schedule(&held.job).await {
-            tracing::info!(%job, "job was deferred before, its schedule goes on");
-            log_unsettled(held.hold.settle().await);
-            return None;
+            return Some(Next::Forget);
         }
-        Some(held)
+        None
     }
 
     /// Whether a job that comes as fresh may have been in somebody's hands: a nats-server that crashed forgets how often
@@ -145,40 +179,30 @@ impl Intake {
         }
     }
 
-    /// Ends a job that was cancelled, whose time is over or whose content is not what was accepted.
-    async fn screen(&self, held: InHand) -> Option<InHand> {
-        let now = self.clock.now();
-        if self.tombstones.contain(&held.job) {
-            let cancelled = Judge::cancelled(&held.job, now);
-            self.settler.settle(held, cancelled).await;
-            return None;
+    /// The end of a job that was cancelled, whose time is over or whose content is not what was accepted.
+    fn screen(&self, held: &InHand) -> Option<Next> {
+        let (job, now) = (&held.job, self.clock.now());
+        if self.tombstones.contain(job) {
+            return Some(Next::Settle(Box::new(Judge::cancelled(job, now))));
         }
-        if let Some(early) = early(&held.job, now) {
+        if let Some(early) = early(job, now) {
             // Made due by a cancellation that this worker has not heard of yet.
-            self.settler.park(held, early).await;
-            return None;
+            return Some(Next::Park(early));
         }
-        if now >= held.job.expires_at {
-            let expired = Judge::expired(&held.job, now);
-            self.settler.settle(held, expired).await;
-            return None;
+        if now >= job.expires_at {
+            return Some(Next::Settle(Box::new(Judge::expired(job, now))));
         }
-        if let Body::Inline(body) = &held.job.body
-            && Job::checksum_of(&held.job.recipient_header, body) != held.job.checksum
+        if let Body::Inline(body) = &job.body
+            && Job::checksum_of(&job.recipient_header, body) != job.checksum
         {
-            tracing::error!(job = %held.job.id, "job's checksum does not match, setting it aside");
-            let quarantined = Judge::quarantined(
-                &held.job,
-                "the stored message does not match its checksum".into(),
-                now,
-            );
-            self.settler.settle(held, quarantined).await;
-            return None;
+            tracing::error!(job = %job.id, "job's checksum does not match, setting it aside");
+            let detail = "the stored message does not match its checksum".to_owned();
+            return Some(self.quarantine(job, detail));
         }
-        Some(held)
+        None
     }
 
-    async fn unroutable(&self, held: InHand, error: &RouteError) {
+    fn unroutable(&self, job: &Job, error: &RouteError) -> Next {
         let verdict = Verdict {
             class: error.bounce_class(),
             permanence: error.permanence(),
@@ -187,11 +211,15 @@ impl Intake {
             verdict,
             detail: error.to_string(),
         };
-        let nowhere = Provider::new(held.job.destination().as_str());
+        let nowhere = Provider::new(job.destination().as_str());
         let judgement = self
             .judge
-            .judge(&held.job, &nowhere, outcome, None, self.clock.now());
-        self.settler.settle(held, judgement).await;
+            .judge(job, &nowhere, outcome, None, self.clock.now());
+        Next::Settle(Box::new(judgement))
+    }
+
+    fn quarantine(&self, job: &Job, detail: String) -> Next {
+        Next::Settle(Box::new(Judge::quarantined(job, detail, self.clock.now())))
     }
 }
 

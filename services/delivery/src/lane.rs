@@ -1,10 +1,9 @@
 //! Pulls one stream's jobs into its window.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use queue::{Puller, QueueError};
 use runtime::{Shutdown, Tasks};
 
@@ -60,15 +59,7 @@ async fn pull(
         };
         taken += 1;
         let intake = Arc::clone(intake);
-        tasks.spawn("intake", async move {
-            if AssertUnwindSafe(intake.take(pulled, place))
-                .catch_unwind()
-                .await
-                .is_err()
-            {
-                tracing::error!("intake of a job panicked, leaving it to redelivery");
-            }
-        });
+        tasks.spawn("intake", async move { intake.take(pulled, place).await });
     }
     Ok(())
 }
