@@ -16,6 +16,10 @@ use crate::window::Window;
 
 /// How long a change of workers settles before lanes move: several often come or go together.
 const SETTLE: Duration = Duration::from_millis(300);
+/// What stays in hand for long has one part in so many of the whole window.
+pub(crate) const SLOW_SHARE: usize = 4;
+/// How often jobs that stay for long make room for others.
+const RELIEF: Duration = Duration::from_secs(1);
 /// The pause after lanes could not be leased.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,6 +32,8 @@ pub(crate) struct Leases {
     window: usize,
     /// Octets in hand at most, over all lanes.
     window_bytes: u64,
+    /// The room for what stays in hand for long.
+    slow: Window,
     leased: Vec<Lane>,
     /// Ends the pulling of what is leased now.
     pulling: Shutdown,
@@ -42,12 +48,15 @@ impl Leases {
         config: &Config,
         tasks: &Tasks,
     ) -> Self {
+        let slow = config.window / SLOW_SHARE;
+        let slow_bytes = config.window_bytes.0 / SLOW_SHARE as u64;
         Self {
             queue: queue.clone(),
             holds,
             intake,
-            window: config.window,
-            window_bytes: config.window_bytes.0,
+            window: config.window - slow,
+            window_bytes: config.window_bytes.0 - slow_bytes,
+            slow: Window::new(slow, slow_bytes),
             leased: Vec::new(),
             pulling: tasks.shutdown().child(),
             tasks: tasks.clone(),
@@ -112,11 +121,32 @@ impl Leases {
     fn pull(&self, pullers: Vec<Puller>) {
         let streams = pullers.len().max(1);
         let (jobs, octets) = (self.window / streams, self.window_bytes / streams as u64);
+        let mut windows = Vec::new();
         for puller in pullers {
-            let (intake, tasks) = (Arc::clone(&self.intake), self.tasks.clone());
-            let (window, end) = (Window::new(jobs, octets), self.pulling.clone());
+            let window = Window::new(jobs, octets);
+            windows.push(window.clone());
+            let (intake, tasks, end) = (
+                Arc::clone(&self.intake),
+                self.tasks.clone(),
+                self.pulling.clone(),
+            );
             self.tasks
                 .spawn_vital("pull", lane::run(puller, window, intake, tasks, end));
+        }
+        let relief = relieve(windows, self.slow.clone(), self.pulling.clone());
+        self.tasks.spawn("relieve windows", relief);
+    }
+}
+
+/// Moves what stays in hand for long out of the windows, every second until `end`.
+async fn relieve(windows: Vec<Window>, slow: Window, end: Shutdown) {
+    while !end.is_requested() {
+        for window in &windows {
+            window.relieve(&slow);
+        }
+        tokio::select! {
+            () = end.requested() => {}
+            () = tokio::time::sleep(RELIEF) => {}
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-/// How long a job may wait for its turn before its site counts as slow.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::window::PATIENCE;
+
 /// How long a site that was found slow is taken to be so: what comes for it meanwhile is parked at once.
 const MEMORY: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(15);

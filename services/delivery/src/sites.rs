@@ -61,7 +61,8 @@ impl Sites {
         }
     }
 
-    /// Parks what waits at sites that do not keep up. Each keeps its share, and all of them together `most`.
+    /// Parks what waits at sites that do not keep up. Each keeps its share, all of them together `most`, and the first
+    /// `most` of them at least the job that is being tried.
     pub(crate) fn park_slow(&self, most: usize) {
         let slow: Vec<(Arc<Site>, Duration)> = self
             .lock()
@@ -69,7 +70,8 @@ impl Sites {
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
             .collect();
         let keep = self.share.min(most / slow.len().max(1));
-        for (site, base) in slow {
+        for (number, (site, base)) in slow.into_iter().enumerate() {
+            let keep = if number < most { keep.max(1) } else { 0 };
             let parked = site.shed(keep);
             if parked.is_empty() {
                 continue;

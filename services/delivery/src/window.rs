@@ -1,19 +1,33 @@
 //! How much of one stream a worker has in hand: bounded by jobs and by octets, whatever the backlog.
+//!
+//! A job that stays for long (its exchanger does not answer, its provider is at its limit) must not stand in the way of
+//! those behind it in the stream. So after [`PATIENCE`] it moves to a room that all streams share, as long as there is
+//! any, and its place is free for the next.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// The unit in which octets are counted.
 const KIB: usize = 1024;
 
-/// The room for one stream's jobs; cheap to clone.
+/// How long a job stands in its stream's window.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The room for one stream's jobs, or for the slow ones of all; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     jobs: Arc<Semaphore>,
     kib: Arc<Semaphore>,
     kib_limit: usize,
+    taken: Arc<Mutex<Taken>>,
 }
+
+/// The places that were taken and since when, the oldest first.
+type Taken = VecDeque<(Instant, Weak<Mutex<Spot>>)>;
 
 impl Window {
     /// Room for `jobs` jobs of `octets` octets together; for one job however large.
@@ -24,7 +38,40 @@ impl Window {
             jobs: Arc::new(Semaphore::new(jobs.max(1))),
             kib: Arc::new(Semaphore::new(kib_limit)),
             kib_limit,
+            taken: Arc::default(),
         }
+    }
+
+    /// Moves what has stood here for long to `slow`, as far as there is room.
+    pub(crate) fn relieve(&self, slow: &Self) {
+        let mut taken = lock(&self.taken);
+        while let Some((since, place)) = taken.front()
+            && since.elapsed() >= PATIENCE
+        {
+            if let Some(spot) = place.upgrade() {
+                let mut spot = lock(&spot);
+                match slow.try_spot(spot.kib) {
+                    Some(elsewhere) => *spot = elsewhere,
+                    None => return,
+                }
+            }
+            taken.pop_front();
+        }
+    }
+
+    fn try_spot(&self, kib: usize) -> Option<Spot> {
+        let try_acquire = |semaphore: &Arc<Semaphore>, count| {
+            Arc::clone(semaphore)
+                .try_acquire_many_owned(permits(count))
+                .ok()
+        };
+        let seat = try_acquire(&self.jobs, 1)?;
+        let room = try_acquire(&self.kib, kib.min(self.kib_limit))?;
+        Some(Spot {
+            kib,
+            _seat: seat,
+            _room: Some(room),
+        })
     }
 
     /// As many free seats as there are, at least one and at most `most`; waits for the first, and for a free octet.
@@ -63,18 +110,34 @@ impl Seats {
     pub(crate) async fn take(&mut self, octets: usize) -> Option<Place> {
         let seat = self.seats.as_mut()?.split(1)?;
         let kib = octets.div_ceil(KIB).clamp(1, self.window.kib_limit);
-        Some(Place {
+        let room = acquire(&self.window.kib, kib).await;
+        let spot = Arc::new(Mutex::new(Spot {
+            kib,
             _seat: seat,
-            _room: acquire(&self.window.kib, kib).await,
-        })
+            _room: room,
+        }));
+        let taken = (Instant::now(), Arc::downgrade(&spot));
+        lock(&self.window.taken).push_back(taken);
+        Some(Place { _spot: spot })
     }
 }
 
-/// A job's place in the window, free again when this is dropped.
+/// A job's place, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
+    _spot: Arc<Mutex<Spot>>,
+}
+
+/// Where a place is at the moment.
+#[derive(Debug)]
+struct Spot {
+    kib: usize,
     _seat: OwnedSemaphorePermit,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `None` only if the semaphore were closed, which these never are.
@@ -105,6 +168,26 @@ mod tests {
         assert_eq!(window.seats(250).await.count(), 2);
         drop(place);
         assert_eq!(window.seats(250).await.count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_for_long_makes_room_for_others_while_there_is_room_for_it() {
+        let (window, slow) = (Window::new(3, 1 << 30), Window::new(2, 1 << 30));
+        let mut seats = window.seats(250).await;
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            places.push(seats.take(10).await);
+        }
+        drop(seats);
+        window.relieve(&slow);
+        assert!(window.seats(1).now_or_never().is_none(), "not for long yet");
+        tokio::time::advance(PATIENCE).await;
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 2, "two of three moved");
+        drop(places);
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 3);
+        assert_eq!(slow.seats(250).await.count(), 2);
     }
 
     #[tokio::test]

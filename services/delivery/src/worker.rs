@@ -17,7 +17,7 @@ use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
 use crate::intake::Intake;
 use crate::judge::Judge;
-use crate::leases::Leases;
+use crate::leases::{Leases, SLOW_SHARE};
 use crate::letter::Hook;
 use crate::sender::Sender;
 use crate::settle::Settler;
@@ -40,8 +40,6 @@ pub struct Deps {
 
 /// A slow site keeps one part in so many of the window.
 const SITE_SHARE: usize = 40;
-/// All slow sites together keep one part in so many.
-const SLOW_SHARE: usize = 4;
 /// How long events that are already decided may take to be recorded at the very end.
 const LAST_EVENTS: Duration = Duration::from_secs(10);
 
