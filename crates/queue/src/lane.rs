@@ -129,19 +129,20 @@ pub struct LaneMap {
 }
 
 impl LaneMap {
-    /// `count` lanes, at least one, that share the domains of `group` by hash, and as many overflow lanes.
+    /// `count` lanes, at least one, that share the domains of `group` by hash, and half as many overflow lanes.
     pub fn hashed(group: &EgressGroup, count: u32) -> Self {
-        let lanes = |kind: Kind| {
+        let count = count.max(1);
+        let lanes = |kind: Kind, count: u32| {
             let lane = |number| Lane {
                 group: group.clone(),
                 key: format!("{}{number}", kind.letter()),
                 kind,
             };
-            (0..count.max(1)).map(lane).collect()
+            (0..count).map(lane).collect()
         };
         Self {
-            hashed: lanes(Kind::Hashed),
-            overflow: lanes(Kind::Overflow),
+            hashed: lanes(Kind::Hashed, count),
+            overflow: lanes(Kind::Overflow, count.div_ceil(2)),
         }
     }
 
@@ -210,7 +211,7 @@ mod tests {
         let lane = map.overflow(&"acme".parse().unwrap());
         assert!(lane.is_overflow() && lane.key().starts_with('o'));
         assert_eq!(lane.stages(), [Stage::Ready]);
-        assert_eq!(map.lanes().count(), 4);
+        assert_eq!(map.lanes().count(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! A nats-server of our own: one node, JetStream, synced before it acknowledges.
+//! nats-servers of our own, one or a cluster of them: JetStream, synced before it acknowledges.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use tokio::process::Command;
 
 use super::child::Child;
 use super::programs;
+use super::stack::free_port;
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
+/// What a server keeps its streams in, below its directory.
+const STORE: &str = "jetstream";
 
 /// When a nats-server syncs what it acknowledges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +26,20 @@ pub enum SyncInterval {
     Default,
 }
 
+/// How a server is set up, the same at every start.
+#[derive(Debug, Clone)]
+struct Setup {
+    dir: PathBuf,
+    interval: SyncInterval,
+    /// Its number in its cluster, and where each node listens for the others.
+    cluster: Option<(usize, Vec<SocketAddr>)>,
+}
+
 /// A running nats-server.
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
-    dir: PathBuf,
-    interval: SyncInterval,
+    setup: Setup,
     /// Where clients connect: `nats://host:port`.
     pub url: String,
     /// Where it tells about itself: `http://host:port`.
@@ -49,29 +61,77 @@ impl NatsServer {
 
     /// The same, with a choice of when it syncs.
     pub async fn start_syncing(dir: &Path, interval: SyncInterval) -> anyhow::Result<Self> {
+        Self::start_as(dir, interval, None).await
+    }
+
+    /// Starts a cluster of `nodes`, each with its data in a directory `node-<number>` below `dir`.
+    pub async fn start_cluster(
+        dir: &Path,
+        interval: SyncInterval,
+        nodes: usize,
+    ) -> anyhow::Result<Vec<Self>> {
+        let routes: Vec<SocketAddr> = (0..nodes).map(|_| free_port()).collect::<Result<_, _>>()?;
+        let mut servers = Vec::new();
+        for number in 0..nodes {
+            let dir = node_dir(dir, nodes, number);
+            let cluster = Some((number, routes.clone()));
+            servers.push(Self::start_as(&dir, interval, cluster).await?);
+        }
+        Ok(servers)
+    }
+
+    async fn start_as(
+        dir: &Path,
+        interval: SyncInterval,
+        cluster: Option<(usize, Vec<SocketAddr>)>,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let dir = dir
             .canonicalize()
             .with_context(|| format!("find {}", dir.display()))?;
-        let (child, ports) = launch(&dir, interval, "127.0.0.1:-1", "127.0.0.1:-1").await?;
+        let setup = Setup {
+            dir,
+            interval,
+            cluster,
+        };
+        let (child, ports) = launch(&setup, "127.0.0.1:-1", "127.0.0.1:-1").await?;
         let first = |list: Vec<String>| list.into_iter().next().context("nats-server told no port");
         Ok(Self {
             url: first(ports.nats)?,
             monitor: first(ports.monitoring)?,
             child,
-            dir,
-            interval,
+            setup,
         })
     }
 
     /// Kills it, and starts it again on the same data and the same ports: what a machine that dies and comes back does
     /// to its clients.
     pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
-        self.child.end().await?;
+        self.end().await?;
+        self.start_again().await
+    }
+
+    /// Kills it, to be started again.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        self.child.end().await
+    }
+
+    /// Starts it again after it was ended, on the same data and the same ports.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
         let (listen, http) = (authority(&self.url)?, authority(&self.monitor)?);
-        let (child, _) = launch(&self.dir, self.interval, listen, http).await?;
+        let (child, _) = launch(&self.setup, listen, http).await?;
         self.child = child;
         Ok(())
+    }
+
+    /// Its name in its cluster.
+    pub fn name(&self) -> String {
+        self.setup.name()
+    }
+
+    /// Where node `number` of `nodes`, started in `dir`, keeps what it stores.
+    pub fn store_in(dir: &Path, nodes: usize, number: usize) -> PathBuf {
+        node_dir(dir, nodes, number).join(STORE)
     }
 
     /// The process.
@@ -95,15 +155,19 @@ impl NatsServer {
     }
 }
 
+/// The directory of a node: a single server needs none of its own.
+fn node_dir(dir: &Path, nodes: usize, number: usize) -> PathBuf {
+    match nodes {
+        1 => dir.to_owned(),
+        _ => dir.join(format!("node-{number}")),
+    }
+}
+
 /// Starts a server that listens at these addresses; port -1 is a free one.
-async fn launch(
-    dir: &Path,
-    interval: SyncInterval,
-    listen: &str,
-    http: &str,
-) -> anyhow::Result<(Child, Ports)> {
+async fn launch(setup: &Setup, listen: &str, http: &str) -> anyhow::Result<(Child, Ports)> {
+    let dir = &setup.dir;
     let config = dir.join("nats.conf");
-    std::fs::write(&config, configuration(dir, interval, listen, http))
+    std::fs::write(&config, setup.configuration(listen, http))
         .context("write the configuration of nats-server")?;
     let mut command = Command::new(programs::nats_server()?);
     let mut child = Child::start(
@@ -121,20 +185,46 @@ fn authority(url: &str) -> anyhow::Result<&str> {
     Ok(authority)
 }
 
-fn configuration(dir: &Path, interval: SyncInterval, listen: &str, http: &str) -> String {
-    let dir = dir.display();
-    let sync = match interval {
-        SyncInterval::Always => ", sync_interval: always",
-        SyncInterval::Default => "",
-    };
-    format!(
-        "server_name: postrider\n\
-         listen: \"{listen}\"\n\
-         http: \"{http}\"\n\
-         ports_file_dir: \"{dir}\"\n\
-         # Accepted means synced: without this a power cut loses acknowledged mail.\n\
-         jetstream {{ store_dir: \"{dir}/jetstream\"{sync} }}\n"
-    )
+impl Setup {
+    fn name(&self) -> String {
+        match &self.cluster {
+            Some((number, _)) => format!("postrider-{number}"),
+            None => "postrider".to_owned(),
+        }
+    }
+
+    fn configuration(&self, listen: &str, http: &str) -> String {
+        let (name, dir) = (self.name(), self.dir.display());
+        let sync = match self.interval {
+            SyncInterval::Always => ", sync_interval: always",
+            SyncInterval::Default => "",
+        };
+        format!(
+            "server_name: {name}\n\
+             listen: \"{listen}\"\n\
+             http: \"{http}\"\n\
+             ports_file_dir: \"{dir}\"\n\
+             # Accepted means synced: without this a power cut loses acknowledged mail.\n\
+             jetstream {{ store_dir: \"{dir}/{STORE}\"{sync} }}\n\
+             {}",
+            self.cluster_section()
+        )
+    }
+
+    fn cluster_section(&self) -> String {
+        let Some((number, routes)) = &self.cluster else {
+            return String::new();
+        };
+        let others: Vec<String> = routes
+            .iter()
+            .map(|route| format!("\"nats://{route}\""))
+            .collect();
+        format!(
+            "cluster {{ name: postrider, listen: \"{}\", routes: [{}] }}\n",
+            routes[*number],
+            others.join(", ")
+        )
+    }
 }
 
 /// Waits until the server has written where it listens.

@@ -56,7 +56,7 @@ pub struct Stack {
     dir: PathBuf,
     config: RawConfig,
     keys: Vec<String>,
-    nats: NatsServer,
+    nats: Vec<NatsServer>,
     redis: RedisServer,
     mailsim: Child,
     services: Vec<Child>,
@@ -66,11 +66,11 @@ impl Stack {
     /// Starts the servers and the simulator. Ingest and workers are started by the caller.
     pub async fn start(options: StackOptions) -> anyhow::Result<Self> {
         let nats = NatsServer::start(&options.dir.join("nats")).await?;
-        Self::start_on(nats, options).await
+        Self::start_on(vec![nats], options).await
     }
 
-    /// The same around a nats-server that runs already.
-    pub async fn start_on(nats: NatsServer, options: StackOptions) -> anyhow::Result<Self> {
+    /// The same around nats-servers that run already: one, or a cluster that keeps a copy of everything on each.
+    pub async fn start_on(nats: Vec<NatsServer>, options: StackOptions) -> anyhow::Result<Self> {
         let StackOptions {
             program,
             dir,
@@ -79,8 +79,9 @@ impl Stack {
         } = options;
         let redis = RedisServer::start(&dir.join("redis")).await?;
         let keys: Vec<String> = tenants.iter().map(|_| random_key()).collect();
-        config.nats.servers = vec![nats.url.clone()];
-        config.nats.monitors = vec![nats.monitor.clone()];
+        config.nats.servers = nats.iter().map(|server| server.url.clone()).collect();
+        config.nats.monitors = nats.iter().map(|server| server.monitor.clone()).collect();
+        config.nats.replicas = nats.len();
         config.redis.url = redis.url.clone();
         config.ingest.listen = free_port()?.to_string();
         config.ingest.api_keys = tenants
@@ -168,13 +169,13 @@ impl Stack {
         self.dir.join("postrider.toml")
     }
 
-    /// The nats-server.
-    pub fn nats(&self) -> &NatsServer {
+    /// The nats-servers.
+    pub fn nats(&self) -> &[NatsServer] {
         &self.nats
     }
 
-    /// The nats-server, to be killed.
-    pub fn nats_mut(&mut self) -> &mut NatsServer {
+    /// The nats-servers, to be killed.
+    pub fn nats_mut(&mut self) -> &mut [NatsServer] {
         &mut self.nats
     }
 
@@ -201,7 +202,9 @@ impl Stack {
             }
         }
         self.redis.stop().await;
-        self.nats.stop().await;
+        for server in self.nats {
+            server.stop().await;
+        }
         if unclean.is_empty() {
             Ok(())
         } else {
