@@ -58,7 +58,7 @@ async fn a_killed_queue_loses_nothing() -> anyhow::Result<()> {
     let kill = async {
         for moment in moments {
             progress.wait_for(|answered| *answered >= moment).await?;
-            cluster.stack()?.nats_mut().kill_and_restart().await?;
+            cluster.stack()?.nats_mut()[0].kill_and_restart().await?;
         }
         anyhow::Ok(())
     };

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::PROGRAM;
 
-const LANES: [&str; 8] = ["h0", "h1", "h2", "h3", "o0", "o1", "o2", "o3"];
+const LANES: [&str; 6] = ["h0", "h1", "h2", "h3", "o0", "o1"];
 /// A dead worker is taken to be alive for 5 s after its last sign of life.
 const DEATH: Duration = Duration::from_secs(10);
 /// One that leaves says so.

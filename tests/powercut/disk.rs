@@ -1,0 +1,114 @@
+//! A disk of our own that can lose its power: an ext4 file system in a file, behind a loop device.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+
+/// Room for some tens of thousands of messages.
+const SIZE: &str = "1G";
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from now on nothing reaches the device any more, the journal
+/// included. What was not synced is lost as in a power cut.
+const CUT: &str = "import fcntl,os,struct,sys\n\
+    fd=os.open(sys.argv[1],os.O_RDONLY)\n\
+    fcntl.ioctl(fd,(2<<30)|(4<<16)|(ord('X')<<8)|125,struct.pack('I',2))\n";
+
+/// A mounted disk. Dropped, it is unmounted and gone.
+pub(crate) struct Disk {
+    dir: TempDir,
+}
+
+impl Disk {
+    /// A new one, mounted.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("postrider-disk-")
+            .tempdir()
+            .context("make a directory")?;
+        let disk = Self { dir };
+        fs::create_dir(disk.mount_point()).context("make the mount point")?;
+        run(Command::new("truncate")
+            .args(["-s", SIZE])
+            .arg(disk.image()))?;
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .arg(disk.image()))?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// Where files are put that are to stand on it.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.mount_point().join("store")
+    }
+
+    /// Brings everything onto it that was written so far.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        run(Command::new("sync").arg("-f").arg(self.mount_point()))
+    }
+
+    /// Cuts the power.
+    pub(crate) fn cut(&self) -> anyhow::Result<()> {
+        run(Command::new("python3")
+            .args(["-c", CUT])
+            .arg(self.mount_point()))
+    }
+
+    /// Gives the power back: what is on the disk now is what had reached it. Nothing may have files open on it.
+    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+        self.unmount()?;
+        self.mount()
+    }
+
+    fn mount(&self) -> anyhow::Result<()> {
+        let (image, point) = (self.image(), self.mount_point());
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(point))?;
+        fs::create_dir_all(self.store()).context("make the store")
+    }
+
+    fn unmount(&self) -> anyhow::Result<()> {
+        let mut unmounted = run(Command::new("umount").arg(self.mount_point()));
+        for _ in 0..50 {
+            if unmounted.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            unmounted = run(Command::new("umount").arg(self.mount_point()));
+        }
+        unmounted
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount() {
+            eprintln!("{}: {error:#}", self.dir.path().display());
+        }
+    }
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let output = command.output();
+    let output = output.with_context(|| format!("run {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
