@@ -138,6 +138,7 @@ impl Session {
             && !self.sends_chunks()
             && self.has_transactions_left()
             && self.unsuitable(envelope).is_none()
+            && !self.must_reencode(envelope)
     }
 }
 
