@@ -11,6 +11,7 @@ mod attempt;
 mod backoff;
 pub mod config;
 mod connect;
+mod dial;
 mod fair_queue;
 mod intake;
 mod judge;
