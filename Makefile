@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults powercut check
+.PHONY: help tools build demo up fmt lint docs config-reference test faults powercut bench-smtp fuzz check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,5 +39,13 @@ faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED
 
 powercut: tools ## Cut the power under one and under three nats-servers while mail is accepted; needs root
 	cargo test --release --package tests --test powercut -- --ignored --nocapture --test-threads 1
+
+bench-smtp: ## One connection beside lettre and smtp-source: speed, CPU, allocations; target/bench/smtp.json
+	@deploy/tools.sh bench
+	cargo bench --quiet --package smtp --bench one_connection
+
+fuzz: ## Feed 10 million inputs to each parser that strangers reach; FUZZ_RUNS=n changes that. Needs a nightly compiler
+	@deploy/tools.sh fuzz
+	@deploy/fuzz.sh
 
 check: lint docs test ## All of CI

@@ -37,11 +37,13 @@ impl Reply {
     /// A reply with `code`, whose `text` is cut to 512 characters and cleared of control characters.
     pub fn new(code: u16, enhanced: Option<EnhancedCode>, text: &str) -> Self {
         let visible = |c: char| if c.is_control() { ' ' } else { c };
-        let text = text.trim().chars().take(TEXT_LIMIT).map(visible).collect();
+        let text = text.trim();
+        let mut shown = String::with_capacity(text.len().min(TEXT_LIMIT));
+        shown.extend(text.chars().take(TEXT_LIMIT).map(visible));
         Self {
             code,
             enhanced,
-            text,
+            text: shown,
         }
     }
 

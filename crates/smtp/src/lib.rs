@@ -4,4 +4,5 @@
 //! exactly, and report what was said. Where it must be told what time it is, it is given a clock.
 
 pub mod client;
+pub mod mime;
 pub mod server;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use model::{BounceClass, Hop, Provider, Reply, Source};
 use routing::{Dialable, Route, Routing};
 use smtp::client::{HostName, Options, Session, SessionError, TlsFailure, TlsMode};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::config::Timeouts;
+use crate::dial::{Dialler, Race};
 
 /// Addresses tried in one attempt, and sessions begun with them (as Postfix has it).
 const ADDRESS_LIMIT: usize = 5;
@@ -25,16 +26,15 @@ pub(crate) struct Connector {
     pub(crate) options: Options,
 }
 
-/// How far an attempt has gone.
-#[derive(Default)]
-struct Tried {
+/// How much further an attempt may go.
+struct Allowance {
     addresses: usize,
     sessions: usize,
 }
 
-impl Tried {
-    fn enough(&self) -> bool {
-        self.addresses >= ADDRESS_LIMIT || self.sessions >= SESSION_LIMIT
+impl Allowance {
+    fn is_spent(&self) -> bool {
+        self.addresses == 0 || self.sessions == 0
     }
 }
 
@@ -60,6 +60,13 @@ impl NotConnected {
             detail,
             reply: None,
             hop: None,
+        }
+    }
+
+    fn at(hop: Hop, class: BounceClass, detail: String) -> Self {
+        Self {
+            hop: Some(hop),
+            ..Self::new(class, detail)
         }
     }
 
@@ -89,7 +96,10 @@ impl Connector {
             BounceClass::Dns,
             "no mail exchanger has an address".to_owned(),
         );
-        let mut tried = Tried::default();
+        let mut allowance = Allowance {
+            addresses: ADDRESS_LIMIT,
+            sessions: SESSION_LIMIT,
+        };
         let exchangers = route.attempt_order(&mut rand::rng());
         for exchanger in exchangers {
             let addresses = match self.routing.addresses(&exchanger.host).await {
@@ -102,45 +112,74 @@ impl Connector {
                     continue;
                 }
             };
-            for address in addresses {
-                if tried.enough() {
-                    return Err(last);
+            let hop = |address| self.hop(route.provider(), &exchanger.host, address);
+            match self.connect_to(addresses, hop, &mut allowance).await {
+                Ok(connection) => return Ok(connection),
+                Err(failure) => last = failure.unwrap_or(last),
+            }
+            if allowance.is_spent() {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    /// A session with the first of one host's addresses that gives one; otherwise why the last gave none.
+    async fn connect_to(
+        &self,
+        addresses: Vec<IpAddr>,
+        hop: impl Fn(IpAddr) -> Hop,
+        allowance: &mut Allowance,
+    ) -> Result<Connection, Option<NotConnected>> {
+        let mut last = None;
+        let mut dialled = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            match self.objection(address, &hop) {
+                None => dialled.push(address),
+                objection => last = objection,
+            }
+        }
+        let mut race = Race::new(self.dialler(), dialled);
+        while allowance.sessions > 0
+            && let Some((address, connected)) = race.next(&mut allowance.addresses).await
+        {
+            let hop = hop(address);
+            match connected {
+                Ok(stream) => {
+                    allowance.sessions -= 1;
+                    match self.begin(stream, address, hop).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(failure) => last = Some(failure),
+                    }
                 }
-                let hop = self.hop(route.provider(), &exchanger.host, address);
-                match self.connect_to(address, hop, &mut tried).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(failure) => last = failure,
+                Err(error) => {
+                    let detail = format!("connect to {} [{}]: {error}", hop.mx_host, hop.address);
+                    last = Some(NotConnected::at(hop, BounceClass::Connect, detail));
                 }
             }
         }
         Err(last)
     }
 
-    async fn connect_to(
+    /// Why `address` may not or cannot be dialled, if that is so.
+    fn objection(&self, address: IpAddr, hop: impl Fn(IpAddr) -> Hop) -> Option<NotConnected> {
+        let why = match self.dialable.check(address) {
+            Err(error) => format!("must not be dialled: {error}"),
+            Ok(()) if self.dialler().reaches(address) => return None,
+            Ok(()) => "is of another family than delivery.source_address".to_owned(),
+        };
+        let hop = hop(address);
+        let detail = format!("{} [{address}] {why}", hop.mx_host);
+        Some(NotConnected::at(hop, BounceClass::Connect, detail))
+    }
+
+    /// Opens the session on a connection that was just made.
+    async fn begin(
         &self,
+        stream: TcpStream,
         address: IpAddr,
         mut hop: Hop,
-        tried: &mut Tried,
     ) -> Result<Connection, NotConnected> {
-        if let Err(error) = self.dialable.check(address) {
-            let detail = format!("{} must not be dialled: {error}", hop.mx_host);
-            return Err(NotConnected {
-                hop: Some(hop),
-                ..NotConnected::new(BounceClass::Connect, detail)
-            });
-        }
-        tried.addresses += 1;
-        let stream = match self.dial(address).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                let detail = format!("connect to {} [{}]: {error}", hop.mx_host, hop.address);
-                return Err(NotConnected {
-                    hop: Some(hop),
-                    ..NotConnected::new(BounceClass::Connect, detail)
-                });
-            }
-        };
-        tried.sessions += 1;
         match self.open(stream, address, &hop).await {
             Ok(session) => {
                 if let Some(tls) = session.tls() {
@@ -158,21 +197,11 @@ impl Connector {
         }
     }
 
-    async fn dial(&self, address: IpAddr) -> std::io::Result<TcpStream> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        if let Some(source) = self.source_address {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        // Small commands must not wait for the acknowledgement of earlier ones.
-        socket.set_nodelay(true)?;
-        let connecting = socket.connect(SocketAddr::new(address, self.mx_port));
-        match tokio::time::timeout(self.timeouts.connect, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    fn dialler(&self) -> Dialler {
+        Dialler {
+            port: self.mx_port,
+            source: self.source_address,
+            timeout: self.timeouts.connect,
         }
     }
 
@@ -198,7 +227,8 @@ impl Connector {
             return Err(failure.into());
         }
         tracing::debug!(host = hop.mx_host, error = %failure, "TLS failed, continuing without");
-        let stream = self.dial(address).await.map_err(|_| failure)?;
+        let dialled = self.dialler().dial(address).await;
+        let stream = dialled.map_err(|_| failure)?;
         Session::open(
             stream,
             &host,

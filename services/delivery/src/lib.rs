@@ -1,8 +1,8 @@
 //! Delivery: pulls jobs, decides when and where they go, sends them over SMTP and settles them.
 //!
-//! A job's way through this crate: [`leases`] say whose lane it stands in, [`lane`] pulls it, [`intake`] screens it and finds its route, a [`site`] queues
-//! it, a [`session`] sends it over a connection, [`judge`] says what the outcome means, and [`settle`] makes that
-//! durable before the queue forgets the job.
+//! A job's way through this crate: [`leases`] say whose lane it stands in, [`lane`] pulls it, [`intake`] screens it and
+//! finds its route, a [`site`] queues it, a [`letter`] is made of it, a [`session`] sends that over a connection, [`judge`]
+//! says what the outcome means, and [`settle`] makes that durable before the queue forgets the job.
 //!
 //! Invariants: a job is settled only after its outcome, or its next schedule, is stored; no final dot is sent without
 //! a proven hold; every job that was pulled is settled, given back, or left to the broker's redelivery.
@@ -11,6 +11,7 @@ mod attempt;
 mod backoff;
 pub mod config;
 mod connect;
+mod dial;
 mod fair_queue;
 mod intake;
 mod judge;

@@ -167,9 +167,78 @@ pub(crate) fn date_field(now: Timestamp) -> String {
     headers.to_string()
 }
 
+/// What holds for any octets a caller may submit. Called with random ones by the tests and by `make fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(octets: &[u8]) {
+    let again =
+        |raw: &[u8]| canonicalise(raw, MessageId::from_bytes([7; 16]), Timestamp::UNIX_EPOCH);
+    let Ok(made) = again(octets) else {
+        return;
+    };
+    let lines = made.bytes.split(|octet| *octet == b'\n');
+    for line in lines {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        assert!(line.len() <= LINE_LIMIT, "a line of {} octets", line.len());
+        assert!(!line.contains(&b'\r') && !line.contains(&0));
+    }
+    assert_eq!(
+        memchr::memchr_iter(b'\n', &made.bytes).count(),
+        memchr::memchr_iter(b'\r', &made.bytes).count()
+    );
+    assert!(made.bytes.ends_with(b"\r\n"));
+    match again(&made.bytes) {
+        Ok(same) => assert!(
+            same.bytes == made.bytes && same.from == made.from,
+            "not canonical"
+        ),
+        Err(why) => panic!("what was made canonical is refused: {why}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
+
+    /// What a message is made of, and what breaks it.
+    const TOKENS: &[&str] = &[
+        "From: a@example.com",
+        "From: ",
+        "<b@example.com>",
+        "Bcc: x@y.example",
+        "Message-ID: <1@x>",
+        "Date: ",
+        "Subject: s",
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        "\0",
+        " ",
+        "\t",
+        ":",
+        "ü",
+        ",",
+        "\"",
+        "(",
+        ".",
+        "=?utf-8?q?=0D=0A?=",
+        "Resent-Bcc:",
+        "hello",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn what_is_made_canonical_stays_as_it_is(tokens in vec(select(TOKENS), 0..24)) {
+            fuzz(tokens.concat().as_bytes());
+            fuzz(format!("From: a@example.com\r\n{}", tokens.concat()).as_bytes());
+        }
+    }
 
     fn canonical(raw: &str) -> Result<String, String> {
         let now = Timestamp::from_second(1_700_000_000).unwrap();

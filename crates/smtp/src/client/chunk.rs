@@ -19,6 +19,7 @@ impl Session {
         fence: Fence<'_>,
     ) -> Result<Outcome, SessionError> {
         let mut block = new_block(content);
+        self.wire.begin_content();
         let mut verbs = Vec::new();
         if self.extensions.pipelining {
             block.extend_from_slice(group.text().as_bytes());

@@ -15,6 +15,8 @@ pub struct ContentFacts {
     pub size: u64,
     /// Whether there are octets above 127.
     pub eight_bit: bool,
+    /// Whether there are such octets in the header section, which only SMTPUTF8 allows (RFC 6532).
+    pub utf8_header: bool,
 }
 
 /// One message: chunks that follow each other without a gap, in which CR and LF occur only as a pair and NUL not at
@@ -43,6 +45,7 @@ impl<'a> Content<'a> {
             facts: ContentFacts {
                 size: if closed { scan.seen } else { scan.seen + 2 },
                 eight_bit: scan.eight_bit,
+                utf8_header: scan.eight_bit && !has_ascii_header(chunks),
             },
             closed,
         })
@@ -62,6 +65,21 @@ impl<'a> Content<'a> {
     pub(crate) fn closing(&self) -> &'static [u8] {
         if self.closed { b"" } else { b"\r\n" }
     }
+}
+
+/// Whether the lines before the first empty one are ASCII.
+fn has_ascii_header(chunks: &[&[u8]]) -> bool {
+    let mut line = 0;
+    for octet in chunks.iter().copied().flatten() {
+        match octet {
+            b'\r' => {}
+            b'\n' if line == 0 => return true,
+            b'\n' => line = 0,
+            0..=127 => line += 1,
+            128.. => return false,
+        }
+    }
+    true
 }
 
 /// One pass over the chunks; a CR waits for its LF across their borders.
@@ -124,8 +142,23 @@ mod tests {
         let expected = ContentFacts {
             size: 8 + 7 + 2,
             eight_bit: true,
+            utf8_header: false,
         };
         assert_eq!(content, Ok(expected));
+    }
+
+    #[test]
+    fn only_what_stands_before_the_first_empty_line_is_header() {
+        for (chunks, expected) in [
+            (&["a: ü\r\n\r\nb".as_bytes()][..], true),
+            (&[b"a: b\r\n", " ü\r\n\r\n".as_bytes()], true),
+            (&[b"a: b\r\n\r", "\nü\r\n".as_bytes()], false),
+            (&["\r\nü".as_bytes()], false),
+            (&["ü".as_bytes()], true),
+        ] {
+            let facts = Content::new(chunks).unwrap().facts();
+            assert_eq!(facts.utf8_header, expected, "{chunks:?}");
+        }
     }
 
     #[test]

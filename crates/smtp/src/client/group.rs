@@ -2,11 +2,25 @@
 
 use super::{Envelope, Extensions, Verb};
 
+/// Room for the commands of most transactions.
+const USUAL_TEXT: usize = 192;
+/// RSET, MAIL, RCPT and DATA.
+const MOST_COMMANDS: usize = 4;
+
 /// Commands in the order in which they are sent, and their replies will come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Group {
     text: String,
     ends: Vec<(Verb, usize)>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            text: String::with_capacity(USUAL_TEXT),
+            ends: Vec::with_capacity(MOST_COMMANDS),
+        }
+    }
 }
 
 impl Group {

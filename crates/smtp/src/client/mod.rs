@@ -35,8 +35,13 @@ mod transfer;
 mod verb;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use stuffing::on_the_wire;
 
 pub use content::{Content, ContentFacts, NotCanonical};
 pub use error::{SessionError, TlsFailure, Violation};

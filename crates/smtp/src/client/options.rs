@@ -29,9 +29,13 @@ pub enum Framing {
 /// What becomes of 8-bit content when the peer does not offer 8BITMIME (RFC 6152).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EightBit {
-    /// It is sent as it is. Re-encoding would break its signature, and servers that clear the eighth bit are gone.
+    /// It is made 7-bit ([`mime::to_seven_bit`](crate::mime::to_seven_bit)), or refused with 5.6.3 where that cannot be.
+    ///
+    /// Who signs does this before: the session's [`Extensions`](super::Extensions) say whether it is needed.
+    Reencode,
+    /// It is sent as it is, against the RFC: servers that clear the eighth bit are nearly gone, and a signature holds.
     Send,
-    /// It is refused with 5.6.3, as the letter of the RFC has it.
+    /// It is refused with 5.6.3.
     Refuse,
 }
 
@@ -53,7 +57,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Opportunistic TLS, the RFC's timeouts, DATA, 8-bit content as it is.
+    /// Opportunistic TLS, the RFC's timeouts, DATA, 8-bit content encoded anew where it must be.
     pub fn new(hello: HostName, tls_settings: TlsSettings) -> Self {
         Self {
             hello,
@@ -61,7 +65,7 @@ impl Options {
             tls_settings,
             timeouts: Timeouts::default(),
             framing: Framing::Data,
-            eight_bit: EightBit::Send,
+            eight_bit: EightBit::Reencode,
         }
     }
 }

@@ -38,9 +38,12 @@ impl RawReply {
     /// The reply for the rest of the system: the enhanced code is taken off each line that repeats it.
     pub(crate) fn into_reply(self) -> Reply {
         let class = self.code / 100;
-        let Some((enhanced, _)) = split_enhanced(&self.text, class) else {
+        let Some((enhanced, rest)) = split_enhanced(&self.text, class) else {
             return Reply::new(self.code, None, &self.text);
         };
+        if !rest.contains('\n') {
+            return Reply::new(self.code, Some(enhanced), rest);
+        }
         let strip = |line| match split_enhanced(line, class) {
             Some((same, rest)) if same == enhanced => rest,
             _ => line,
@@ -86,10 +89,9 @@ impl ReplyParser {
             if let Some(code) = last {
                 let text = std::mem::take(&mut self.text);
                 *self = Self::default();
-                return Ok(Some(RawReply {
-                    code,
-                    text: String::from_utf8_lossy(&text).into_owned(),
-                }));
+                let text = String::from_utf8(text)
+                    .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
+                return Ok(Some(RawReply { code, text }));
             }
         }
         self.searched = input.len();

@@ -5,7 +5,9 @@ use std::mem;
 use super::answers::{Aftermath, Answers};
 use super::group::Group;
 use super::session::State;
-use super::{Envelope, Fence, Framing, Outcome, Refusal, Session, SessionError, Transaction, Verb};
+use super::{
+    Content, Envelope, Fence, Framing, Outcome, Refusal, Session, SessionError, Transaction, Verb,
+};
 
 /// What the peer says to an envelope.
 pub(super) enum Opening {
@@ -25,6 +27,36 @@ impl Session {
     /// A refusal, by the peer or because the peer cannot take the message, is an [`Outcome`]. An error ends the
     /// session; unless it [is ambiguous](SessionError::is_ambiguous), the message was not delivered.
     pub async fn send(
+        &mut self,
+        transaction: &Transaction<'_>,
+        next: Option<&Envelope>,
+        fence: Fence<'_>,
+    ) -> Result<Outcome, SessionError> {
+        let envelope = transaction.envelope;
+        if !self.must_reencode(envelope) || self.unsuitable(envelope).is_some() {
+            return self.send_as_is(transaction, next, fence).await;
+        }
+        let reencoded = match Self::reencode(transaction) {
+            Ok(reencoded) => reencoded,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
+        };
+        let chunks = [&reencoded[..]];
+        let Ok(content) = Content::new(&chunks) else {
+            return Err(SessionError::Unusable);
+        };
+        let envelope = Envelope {
+            content: content.facts(),
+            ..envelope.clone()
+        };
+        let transaction = Transaction {
+            envelope: &envelope,
+            content: &content,
+        };
+        self.send_as_is(&transaction, next, fence).await
+    }
+
+    /// The same for content that the peer takes as it is.
+    async fn send_as_is(
         &mut self,
         transaction: &Transaction<'_>,
         next: Option<&Envelope>,

@@ -48,6 +48,15 @@ impl<'a> Iterator for Stuffed<'a> {
     }
 }
 
+/// All that is written for `content` behind DATA.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn on_the_wire(content: &Content<'_>) -> Vec<u8> {
+    let mut wire = Stuffed::new(content).collect::<Vec<_>>().concat();
+    wire.extend_from_slice(content.closing());
+    wire.extend_from_slice(b".\r\n");
+    wire
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,17 +1,22 @@
-//! Refuses what the peer cannot take before it is asked.
+//! Refuses what the peer cannot take before it is asked, or makes it what the peer can take.
 
 use model::{EnhancedCode, Reply};
 
-use super::{EightBit, Envelope, Party, Refusal, Session, Verb};
+use super::{EightBit, Envelope, Party, Refusal, Session, Transaction, Verb};
+use crate::mime;
 
 impl Session {
     /// The refusal that sending `envelope` in this session would have to end in, if it would.
     pub(super) fn unsuitable(&self, envelope: &Envelope) -> Option<Refusal> {
         let offered = &self.extensions;
         let facts = envelope.content;
-        if envelope.needs_smtputf8() && !offered.smtputf8 {
+        if envelope.has_utf8_address() && !offered.smtputf8 {
             let text = "the address is not ASCII and the peer does not offer SMTPUTF8";
             return Some(refusal(553, EnhancedCode(5, 6, 7), text));
+        }
+        if facts.utf8_header && !offered.smtputf8 {
+            let text = "the header has raw UTF-8 and the peer does not offer SMTPUTF8; encode it (RFC 2047)";
+            return Some(refusal(554, EnhancedCode(5, 6, 9), text));
         }
         if envelope.require_tls && !(offered.require_tls && self.is_verified()) {
             let text = "REQUIRETLS: the peer does not promise it over verified TLS";
@@ -27,6 +32,22 @@ impl Session {
             facts.size
         );
         Some(refusal(552, EnhancedCode(5, 3, 4), &text))
+    }
+
+    /// Whether the content of `envelope` has to be made 7-bit for this peer.
+    pub(super) fn must_reencode(&self, envelope: &Envelope) -> bool {
+        let facts = envelope.content;
+        self.eight_bit == EightBit::Reencode && facts.eight_bit && !self.extensions.eight_bit_mime
+    }
+
+    /// The content of `transaction` in 7 bits, or the refusal that sending it has to end in.
+    pub(super) fn reencode(transaction: &Transaction<'_>) -> Result<Vec<u8>, Refusal> {
+        let whole = transaction.content.chunks().concat();
+        let reencoded = mime::to_seven_bit(&whole).map_err(|obstacle| {
+            let text = format!("the peer does not offer 8BITMIME, and {obstacle}");
+            refusal(554, EnhancedCode(5, 6, 3), &text)
+        })?;
+        Ok(reencoded.into_owned())
     }
 
     fn is_verified(&self) -> bool {

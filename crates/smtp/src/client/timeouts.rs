@@ -22,6 +22,8 @@ pub struct Timeouts {
     pub data: Duration,
     /// To get rid of one block of content, at most 32 KiB. 3 minutes.
     pub block: Duration,
+    /// To get rid of all the content, however many blocks it has. 30 minutes, 14 KB/s for 25 MB; the RFC knows none.
+    pub content: Duration,
     /// From the final dot to its reply. 10 minutes: too little here means duplicates (RFC 1047).
     pub end_of_data: Duration,
     /// QUIT, and the last words of a peer that has hung up. 2 seconds: nothing depends on them.
@@ -39,6 +41,7 @@ impl Default for Timeouts {
             rcpt: minutes(5),
             data: minutes(2),
             block: minutes(3),
+            content: minutes(30),
             end_of_data: minutes(10),
             quit: Duration::from_secs(2),
         }

@@ -38,13 +38,15 @@ impl Envelope {
         }
     }
 
-    /// Whether the addresses cannot be said without SMTPUTF8 (RFC 6531).
-    ///
-    /// Raw UTF-8 in the header does not count: to ask for SMTPUTF8 would let a later hop bounce what passes as 8-bit
-    /// mail everywhere.
-    pub(crate) fn needs_smtputf8(&self) -> bool {
+    /// Whether an address cannot be said without SMTPUTF8 (RFC 6531 section 3.3).
+    pub(crate) fn has_utf8_address(&self) -> bool {
         let sender = self.sender.as_ref().is_some_and(Address::needs_smtputf8);
         sender || self.recipient.needs_smtputf8()
+    }
+
+    /// Whether the addresses or the header take SMTPUTF8 (RFC 6531 section 3.4).
+    pub(crate) fn needs_smtputf8(&self) -> bool {
+        self.has_utf8_address() || self.content.utf8_header
     }
 
     /// Writes the MAIL command with the parameters that `offered` allows.
@@ -155,6 +157,7 @@ mod tests {
         let facts = ContentFacts {
             size: 1234,
             eight_bit: true,
+            utf8_header: false,
         };
         let parse = |text: &str| text.parse::<Address>().unwrap();
         Envelope::new(Some(parse("ann@a.example")), parse("bob@b.example"), facts)

@@ -24,6 +24,7 @@ impl Session {
         fence: Fence<'_>,
     ) -> Result<Outcome, SessionError> {
         let mut block = new_block(content);
+        self.wire.begin_content();
         for run in Stuffed::new(content) {
             if let Err(halt) = self.fill(&mut block, run, unless_heard).await {
                 return self.broke_off(halt, Verb::Content).await;
@@ -137,6 +138,7 @@ impl Session {
             && !self.sends_chunks()
             && self.has_transactions_left()
             && self.unsuitable(envelope).is_none()
+            && !self.must_reencode(envelope)
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::reply::{RawReply, ReplyParser};
 use super::stream::Stream;
@@ -28,6 +28,8 @@ pub(crate) struct Wire {
     ended: bool,
     broken: bool,
     timeouts: Timeouts,
+    /// When the content that is being sent must have left.
+    content_until: Instant,
 }
 
 /// How far a write has come.
@@ -77,7 +79,13 @@ impl Wire {
             ended: false,
             broken: false,
             timeouts,
+            content_until: Instant::now(),
         }
+    }
+
+    /// Content begins: from here on all its blocks together have their deadline.
+    pub(crate) fn begin_content(&mut self) {
+        self.content_until = Instant::now() + self.timeouts.content;
     }
 
     /// The stream, to put TLS on it. What was read from it and not used is lost; see [`Wire::has_unread`].
@@ -178,7 +186,10 @@ impl Wire {
         written: &mut usize,
         mut gate: impl Gate,
     ) -> Result<(), Halt> {
-        let limit = self.timeouts.of(verb);
+        let mut limit = self.timeouts.of(verb);
+        if verb == Verb::Content {
+            limit = limit.min(self.content_until - Instant::now());
+        }
         let work = std::future::poll_fn(|cx| self.poll_write_all(cx, octets, written, &mut gate));
         let result = timeout(limit, work).await.unwrap_or(Err(Halt::Overdue));
         self.broken |= result.is_err();

@@ -23,6 +23,9 @@ mod settings;
 mod transaction;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub use answer::{Act, Answer};
 pub use envelope::{Envelope, Hello, Message, Recipient, Sender};
 pub use extensions::{Extension, Extensions};

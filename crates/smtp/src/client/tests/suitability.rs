@@ -54,21 +54,84 @@ async fn required_tls_is_not_left_to_a_session_in_the_clear() {
 }
 
 #[tokio::test]
-async fn eight_bit_content_goes_as_it_is_unless_told_otherwise() {
+async fn eight_bit_content_is_announced_where_that_is_offered() {
     let mut envelope = envelope_to("bob@b.example");
     envelope.content.eight_bit = true;
     let (_, commands) = asked(&["8BITMIME"], &envelope).await;
     assert_eq!(commands[0], "MAIL FROM:<ann@a.example> BODY=8BITMIME");
-    let (shown, commands) = asked(&[], &envelope).await;
-    assert_eq!(shown, "delivered 250 2.0.0 queued");
-    assert_eq!(commands[0], "MAIL FROM:<ann@a.example>");
-    let mut options = options();
-    options.eight_bit = EightBit::Refuse;
-    let (shown, _) = with_options(options, Server::offering(&[]), async |mut session| {
-        show(&send(&mut session, &envelope, None).await)
+}
+
+const EIGHT_BIT: &[&[u8]] = &[
+    b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+    "mit freundlichen Grüßen\r\n".as_bytes(),
+];
+const SEVEN_BIT: &[u8] = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Transfer-Encoding: quoted-printable\r\n\r\nmit freundlichen Gr=C3=BC=C3=9Fen\r\n";
+
+/// Sends `chunks` twice, the second envelope offered as the next of the first.
+async fn twice(offered: &[&str], eight_bit: EightBit, chunks: &[&[u8]]) -> (Vec<String>, Seen) {
+    let content = Content::new(chunks).unwrap();
+    let mut envelope = envelope_to("bob@b.example");
+    envelope.content = content.facts();
+    let options = Options {
+        eight_bit,
+        ..options()
+    };
+    let transaction = Transaction {
+        envelope: &envelope,
+        content: &content,
+    };
+    with_options(options, Server::offering(offered), async |mut session| {
+        let first = session.send(&transaction, Some(&envelope), &held).await;
+        let second = session.send(&transaction, None, &held).await;
+        session.quit().await;
+        vec![show(&first), show(&second)]
     })
-    .await;
-    assert!(shown.starts_with("not asked: 554 5.6.3 "), "{shown}");
+    .await
+}
+
+#[tokio::test]
+async fn eight_bit_content_is_encoded_anew_for_a_peer_that_does_not_take_it() {
+    for offered in [&["SIZE"][..], &["SIZE", "PIPELINING"]] {
+        let (shown, seen) = twice(offered, EightBit::Reencode, EIGHT_BIT).await;
+        assert_eq!(shown, ["delivered 250 2.0.0 queued"; 2]);
+        assert_eq!(seen.messages, [SEVEN_BIT; 2]);
+        let mail = format!("MAIL FROM:<ann@a.example> SIZE={}", SEVEN_BIT.len());
+        let said = |line: &&String| line.starts_with("MAIL");
+        assert!(seen.commands.iter().filter(said).all(|line| *line == mail));
+    }
+    let (_, seen) = twice(&["8BITMIME"], EightBit::Reencode, EIGHT_BIT).await;
+    assert_eq!(seen.messages, [EIGHT_BIT.concat(), EIGHT_BIT.concat()]);
+    let (_, seen) = twice(&[], EightBit::Send, EIGHT_BIT).await;
+    assert_eq!(seen.messages, [EIGHT_BIT.concat(), EIGHT_BIT.concat()]);
+}
+
+#[tokio::test]
+async fn eight_bit_content_that_cannot_be_encoded_anew_is_refused() {
+    let signed = "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\nü\r\n--b--\r\n";
+    let (shown, seen) = twice(&[], EightBit::Reencode, &[signed.as_bytes()]).await;
+    for shown in shown {
+        assert!(shown.starts_with("not asked: 554 5.6.3 "), "{shown}");
+        assert!(shown.contains("signed or encrypted"), "{shown}");
+    }
+    assert_eq!(seen.dialogue(), ["QUIT"]);
+    let (shown, _) = twice(&[], EightBit::Refuse, EIGHT_BIT).await;
+    assert!(shown[0].starts_with("not asked: 554 5.6.3 "), "{shown:?}");
+}
+
+#[tokio::test]
+async fn raw_utf8_in_the_header_needs_smtputf8() {
+    let message = ["Subject: grüße\r\n\r\nhi\r\n".as_bytes()];
+    for offered in [&["8BITMIME"][..], &[]] {
+        let (shown, seen) = twice(offered, EightBit::Reencode, &message).await;
+        assert!(shown[0].starts_with("not asked: 554 5.6.9 "), "{shown:?}");
+        assert_eq!(seen.dialogue(), ["QUIT"]);
+    }
+    let offered = ["8BITMIME", "SMTPUTF8"];
+    let (shown, seen) = twice(&offered, EightBit::Reencode, &message).await;
+    assert_eq!(shown, ["delivered 250 2.0.0 queued"; 2]);
+    let mail = "MAIL FROM:<ann@a.example> BODY=8BITMIME SMTPUTF8";
+    assert_eq!(seen.dialogue()[0], mail);
 }
 
 #[tokio::test]

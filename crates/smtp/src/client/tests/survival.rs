@@ -42,6 +42,80 @@ async fn a_peer_that_hangs_costs_the_time_of_its_state_and_not_more() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_content_slowly_for_ever_is_left() {
+    let large = b"0123456789abcde\r\n".repeat(40_000);
+    for (framing, offered) in [
+        (Framing::Data, "PIPELINING"),
+        (Framing::Chunking, "CHUNKING"),
+    ] {
+        let options = Options {
+            framing,
+            ..options()
+        };
+        let limits = options.timeouts;
+        let (ours, theirs) = duplex(1024);
+        let client = async {
+            let mut session = Session::open(ours, &mx(), &options).await.unwrap();
+            let begun = Instant::now();
+            let chunks = [&large[..]];
+            let content = Content::new(&chunks).unwrap();
+            let envelope = envelope_to("bob@b.example");
+            let transaction = Transaction {
+                envelope: &envelope,
+                content: &content,
+            };
+            let error = session.send(&transaction, None, &held).await.unwrap_err();
+            (error, begun.elapsed())
+        };
+        // Every block leaves within its own deadline, but there are too many of them.
+        let pace = limits.block / 40;
+        let peer = slow_reader(theirs, offered, pace);
+        let (error, took) = tokio::select! {
+            done = client => done,
+            () = peer => unreachable!("it reads on and on"),
+        };
+        assert!(
+            matches!(
+                error,
+                SessionError::Timeout {
+                    verb: Verb::Content
+                }
+            ) && !error.is_ambiguous(),
+            "{error:?}"
+        );
+        let expected = limits.content;
+        assert!(took >= expected && took < expected + pace, "{took:?}");
+    }
+}
+
+/// Accepts everything, and takes 1 KiB of the content each `pace`.
+async fn slow_reader(mut stream: DuplexStream, offered: &str, pace: Duration) {
+    let hello = format!("250-mx.example\r\n250 {offered}\r\n");
+    let mut heard = String::new();
+    stream.write_all(b"220 hi\r\n").await.unwrap();
+    for (command, reply) in [
+        ("EHLO", hello.as_str()),
+        ("MAIL", "250 ok\r\n"),
+        ("RCPT", "250 ok\r\n"),
+        ("DATA", "354 go on\r\n"),
+    ] {
+        while !heard.contains(command) && !heard.contains("BDAT") {
+            let mut some = [0; 64];
+            let octets = tokio::io::AsyncReadExt::read(&mut stream, &mut some).await;
+            heard.push_str(&String::from_utf8_lossy(&some[..octets.unwrap()]));
+        }
+        if !heard.contains("BDAT") {
+            stream.write_all(reply.as_bytes()).await.unwrap();
+        }
+    }
+    loop {
+        tokio::time::sleep(pace).await;
+        let mut some = [0; 1024];
+        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut some).await;
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_closes_is_ambiguous_only_behind_the_final_dot() {
     for offered in [PIPELINING, &[]] {
