@@ -1,5 +1,6 @@
 //! The configuration of mailsim: what the file says, and what that comes to.
 
+mod manner;
 mod provider;
 
 use std::collections::HashSet;
@@ -12,6 +13,8 @@ use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use manner::asked_by;
+pub use manner::{At, Habit, HabitError, Often};
 pub use provider::{
     Conduct, DownWindow, Mx, Policy, Provider, RawDownWindow, RawMx, RawProvider, Tls,
 };

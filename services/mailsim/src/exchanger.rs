@@ -15,6 +15,7 @@ use crate::behaviour::Behaviour;
 use crate::config::{Config, Mx, Policy, Provider, Tls};
 use crate::counters::Counters;
 use crate::ledger::Ledger;
+use crate::manners::Manners;
 use crate::memory::Memory;
 use crate::tls;
 use crate::visitors::{Visit, Visitors};
@@ -28,6 +29,7 @@ pub(crate) struct Exchanger {
     pub(crate) counters: Arc<Counters>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) manners: Manners,
     greylist: Duration,
     domains: Domains,
     visitors: Visitors,
@@ -64,6 +66,7 @@ impl Exchanger {
             counters: Arc::default(),
             ledger,
             clock,
+            manners: Manners::new(&provider.conduct.habits),
             greylist: config.greylist,
             domains: Domains::of(slice::from_ref(provider)),
             visitors: Visitors::default(),

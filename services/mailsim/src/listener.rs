@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runtime::{Shutdown, Tasks};
-use smtp::server::serve;
+use smtp::server::{Manner, serve};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -163,6 +163,12 @@ async fn take_connections(
 
 /// One session, from the first octet to the last.
 async fn converse(stream: TcpStream, client: IpAddr, exchanger: Arc<Exchanger>, phase: Shutdown) {
+    match exchanger.manners.at_connect() {
+        None => {}
+        Some(Manner::Hang) => return phase.requested().await,
+        // With no time to linger, what the peer sees is a reset.
+        Some(_) => return drop(stream.set_zero_linger()),
+    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection lost");
         return;

@@ -9,6 +9,8 @@ use runtime::Faults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Habit;
+
 /// A mailbox provider: its domains, its mail exchangers and its habits.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +41,8 @@ pub struct RawProvider {
     pub max_message: String,
     /// When it refuses connections.
     pub down: Vec<RawDownWindow>,
+    /// How it misbehaves, each as "state: what"; of those for one state, the first that is due counts. States: connect, greeting, ehlo, starttls, tls, mail, rcpt, data, content, dot, rset, quit, with "first 3" or "each 10" behind where it is not always. What: hang, cut [OCTETS], drip DURATION, wait DURATION, say REPLY, close REPLY, also REPLY, raw OCTETS, long COUNT, lines COUNT, with escapes as in Rust.
+    pub manners: Vec<String>,
 }
 
 impl Default for RawProvider {
@@ -57,6 +61,7 @@ impl Default for RawProvider {
             max_connections: None,
             max_message: "25MiB".into(),
             down: Vec::new(),
+            manners: Vec::new(),
         }
     }
 }
@@ -155,6 +160,8 @@ pub struct Conduct {
     pub max_connections: Option<NonZeroU32>,
     /// The largest message.
     pub max_message: ByteSize,
+    /// How it misbehaves; of those at one place, the first that is due counts.
+    pub habits: Vec<Habit>,
 }
 
 /// A time in which connections are refused, counted from the start.
@@ -220,6 +227,7 @@ impl RawProvider {
         if max_connections == Some(None) {
             faults.add(&field("max_connections"), "must be at least 1, or left out");
         }
+        let habits = faults.parse_all(&field("manners"), &self.manners);
         Some(Conduct {
             tls: self.tls,
             policy: self.policy,
@@ -228,6 +236,7 @@ impl RawProvider {
             rate_limit: rate_limit?,
             max_connections: max_connections.flatten(),
             max_message: max_message?,
+            habits,
         })
     }
 }

@@ -1,5 +1,6 @@
 mod dns;
 mod mailboxes;
+mod manners;
 mod messages;
 mod providers;
 
