@@ -32,12 +32,14 @@
 mod behaviour;
 pub mod config;
 mod counters;
+mod distance;
 mod dns;
 mod exchanger;
 pub mod ledger;
 mod listener;
 mod manners;
 mod memory;
+mod recorder;
 mod session;
 mod sim;
 mod tls;

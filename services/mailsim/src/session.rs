@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::behaviour::Behaviour;
 use crate::config::asked_by;
 use crate::exchanger::{Exchanger, reply};
 use crate::ledger::{Entry, Outcome};
+use crate::recorder::Recorder;
 use crate::visitors::Visit;
 
 /// What the ledger says of a message's content.
@@ -41,6 +43,10 @@ pub(crate) struct Session {
     asked: Vec<(Stage, Manner)>,
     /// What was chosen, and written down, for a stage that is about to be reached.
     chosen: Option<(Stage, Option<Manner>)>,
+    /// How many messages were begun.
+    begun: u32,
+    /// Keeps the content of messages, where that is wanted.
+    recorder: Option<Recorder>,
 }
 
 impl Session {
@@ -54,7 +60,22 @@ impl Session {
             slowed: Duration::ZERO,
             asked: Vec::new(),
             chosen: None,
+            begun: 0,
+            recorder: None,
         }
+        .recording()
+    }
+
+    fn recording(mut self) -> Self {
+        let name = self.exchanger.provider.name.as_str();
+        let recorder = |directory: &PathBuf| Recorder::new(directory, name, self.id);
+        self.recorder = self.exchanger.record.as_ref().map(recorder);
+        self
+    }
+
+    /// Where the session is recorded, if it is.
+    pub(crate) fn recorder(&self) -> Option<Recorder> {
+        self.recorder.clone()
     }
 
     /// Chooses the manner of `stage`: what the recipients ask for goes before the provider's habits.
@@ -186,6 +207,12 @@ impl Handler for Session {
     async fn mail(&mut self, _sender: &Sender) -> Answer {
         self.slowed = Duration::ZERO;
         self.asked.clear();
+        let most = self.exchanger.provider.conduct.messages_per_connection;
+        if most.is_some_and(|most| self.begun >= most.get()) {
+            let refusal = reply(421, (4, 7, 0), "too many messages on this connection");
+            return self.answer(Act::SayAndClose(refusal));
+        }
+        self.begun += 1;
         if !self.exchanger.admits(self.client, Instant::now()) {
             self.exchanger.counters.count_throttled();
             let text = "[TSS04] messages temporarily deferred due to unexpected volume";
@@ -219,6 +246,10 @@ impl Handler for Session {
             size: Some(message.content.len() as u64),
             sha256: Some(hexadecimal(&Sha256::digest(&message.content))),
         };
+        let kept = match &self.recorder {
+            Some(recorder) => recorder.keep(self.begun, &message.content),
+            None => Ok(()),
+        };
         let envelope = &message.envelope;
         let message_id = digested.message_id.as_deref();
         let act = self
@@ -231,7 +262,7 @@ impl Handler for Session {
             &digested,
             told.as_ref(),
         );
-        self.answer_if(written, act)
+        self.answer_if(kept.and(written), act)
     }
 
     fn manner(&mut self, stage: Stage) -> Option<Manner> {

@@ -1,3 +1,4 @@
+mod circumstances;
 mod dns;
 mod mailboxes;
 mod manners;

@@ -57,6 +57,9 @@ where
             })
             .collect();
         let is_ehlo = matches!(self.transaction.hello(), Some(Hello::Ehlo(_)));
+        if is_ehlo {
+            keywords.extend_from_slice(&self.settings.ehlo_lines);
+        }
         if is_ehlo && self.settings.tls.is_some() && !self.wire.is_encrypted() {
             keywords.push("STARTTLS".to_owned());
         }
