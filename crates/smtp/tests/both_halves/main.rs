@@ -1,5 +1,7 @@
 //! The client half against the server half, over a stream in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod combinations;
 mod smuggling;
 
