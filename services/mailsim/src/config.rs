@@ -1,5 +1,6 @@
 //! The configuration of mailsim: what the file says, and what that comes to.
 
+mod manner;
 mod provider;
 
 use std::collections::HashSet;
@@ -12,8 +13,10 @@ use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use manner::asked_by;
+pub use manner::{At, Habit, HabitError, Often};
 pub use provider::{
-    Conduct, DownWindow, Mx, Policy, Provider, RawDownWindow, RawMx, RawProvider, Tls,
+    Conduct, DownWindow, HostAnswer, Mx, Policy, Provider, RawDownWindow, RawMx, RawProvider, Tls,
 };
 
 use crate::world;
@@ -30,6 +33,8 @@ pub struct RawConfig {
     pub dns_ttl: String,
     /// A file to which every decision on a recipient is appended as a line of JSON; none by default.
     pub ledger: Option<PathBuf>,
+    /// A directory for every octet that clients send, a file for each session and for each message; none by default.
+    pub record: Option<PathBuf>,
     /// How long every reply is held back in a transaction with the recipient slow@.
     pub slow: String,
     /// How long after the first attempt the recipient greylist@ is accepted.
@@ -45,6 +50,7 @@ impl Default for RawConfig {
             dns_listen: "127.0.0.1:5354".into(),
             dns_ttl: "60s".into(),
             ledger: None,
+            record: None,
             slow: "2s".into(),
             greylist: "3s".into(),
             providers: Vec::new(),
@@ -63,6 +69,8 @@ pub struct Config {
     pub dns_ttl: Duration,
     /// Where decisions are written down.
     pub ledger: Option<PathBuf>,
+    /// Where everything received is kept.
+    pub record: Option<PathBuf>,
     /// How long replies are held back on account of slow@.
     pub slow: Duration,
     /// How long greylist@ is deferred.
@@ -87,6 +95,7 @@ impl TryFrom<RawConfig> for Config {
                 dns_listen: dns_listen?,
                 dns_ttl: dns_ttl?,
                 ledger: raw.ledger,
+                record: raw.record,
                 slow: slow?,
                 greylist: greylist?,
                 providers,

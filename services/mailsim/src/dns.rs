@@ -3,23 +3,25 @@
 //! | name | answer |
 //! |---|---|
 //! | a provider's domain, or any name below it | its MX records, or a null MX; nothing of another type |
-//! | a provider's mail exchanger | its A or AAAA record |
+//! | a provider's mail exchanger | its A and AAAA records, or the name it is an alias of; the next line of `answers` each time |
 //! | `servfail.example` and below | SERVFAIL |
 //! | `timeout.example` and below | none |
 //! | anything else, and whatever begins with an underscore | NXDOMAIN |
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, MX, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use model::Domain;
 
-use crate::config::{Mx, Provider};
+use crate::config::{HostAnswer, Mx, Provider};
 use crate::world::Domains;
 
 const SERVFAIL: &str = "servfail.example";
@@ -30,9 +32,51 @@ const TIMEOUT: &str = "timeout.example";
 pub(crate) struct Zone {
     domains: Domains,
     exchanges: Vec<Vec<MX>>,
-    hosts: HashMap<String, IpAddr>,
+    hosts: HashMap<String, Host>,
     ttl: u32,
     soa: Record,
+}
+
+/// A provider's exchanger, and how often each kind of its addresses was asked for.
+#[derive(Debug)]
+struct Host {
+    answers: Vec<HostAnswer>,
+    asked: [AtomicUsize; 2],
+}
+
+impl Host {
+    fn new(answers: &[HostAnswer]) -> Self {
+        Self {
+            answers: answers.to_vec(),
+            asked: Default::default(),
+        }
+    }
+
+    fn look_up(&self, kind: RecordType) -> Vec<RData> {
+        let asked = match kind {
+            RecordType::A => &self.asked[0],
+            RecordType::AAAA => &self.asked[1],
+            _ => return vec![],
+        };
+        let turn = asked.fetch_add(1, Ordering::Relaxed);
+        match self.answers.get(turn).or_else(|| self.answers.last()) {
+            Some(HostAnswer::Addresses(addresses)) => addresses
+                .iter()
+                .filter_map(|address| match (kind, address) {
+                    (RecordType::A, IpAddr::V4(address)) => Some(RData::A(A(*address))),
+                    (RecordType::AAAA, IpAddr::V6(address)) => Some(RData::AAAA(AAAA(*address))),
+                    _ => None,
+                })
+                .collect(),
+            Some(HostAnswer::Alias(host)) => alias(host).into_iter().collect(),
+            None => vec![],
+        }
+    }
+}
+
+fn alias(host: &Domain) -> Option<RData> {
+    let name = Name::from_ascii(format!("{host}.")).ok()?;
+    Some(RData::CNAME(CNAME(name)))
 }
 
 /// What is known of a name.
@@ -57,7 +101,7 @@ impl Zone {
                     for (host, preference) in names.iter().zip((10..).step_by(10)) {
                         let exchange = Name::from_ascii(format!("{host}."))?;
                         records.push(MX::new(preference, exchange));
-                        hosts.insert(host.to_string(), provider.address);
+                        hosts.insert(host.to_string(), Host::new(&provider.answers));
                     }
                 }
             }
@@ -80,12 +124,8 @@ impl Zone {
         if is_at_or_below(name, TIMEOUT) {
             return Known::Silence;
         }
-        if let Some(address) = self.hosts.get(name) {
-            return Known::Records(match (kind, address) {
-                (RecordType::A, IpAddr::V4(address)) => vec![RData::A(A(*address))],
-                (RecordType::AAAA, IpAddr::V6(address)) => vec![RData::AAAA(AAAA(*address))],
-                _ => vec![],
-            });
+        if let Some(host) = self.hosts.get(name) {
+            return Known::Records(host.look_up(kind));
         }
         match (self.domains.find(name), kind) {
             (Some(provider), RecordType::MX) => {
@@ -188,6 +228,26 @@ mod tests {
         assert_eq!(ask("mx1.yahoo.example", RecordType::A), "127.0.1.2");
         assert_eq!(ask("mx2.gmail.example", RecordType::AAAA), "");
         assert_eq!(ask("mx2.gmail.example", RecordType::MX), "");
+    }
+
+    #[test]
+    fn an_exchangers_address_changes_and_may_be_an_alias() {
+        let raw: RawConfig = serde_json::from_str(
+            r#"{"providers": [{"name": "a", "domains": ["a.example"],
+                "answers": ["192.0.2.1 2001:db8::1", "127.0.0.1", "mx.b.example"]}]}"#,
+        )
+        .unwrap();
+        let config = Config::try_from(raw).unwrap();
+        let zone = Zone::of(&config.providers, config.dns_ttl).unwrap();
+        let ask = |kind| match zone.look_up("mx1.a.example", kind) {
+            Known::Records(records) => format!("{}", records[0]),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(ask(RecordType::A), "192.0.2.1");
+        assert_eq!(ask(RecordType::AAAA), "2001:db8::1");
+        assert_eq!(ask(RecordType::A), "127.0.0.1");
+        assert_eq!(ask(RecordType::A), "mx.b.example.");
+        assert_eq!(ask(RecordType::A), "mx.b.example.");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One provider's mail exchangers: what their sessions share, and how they judge a recipient and a message.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mail_parser::{HeaderName, MessageParser};
 use model::{Address, Clock, EnhancedCode, Reply};
-use smtp::server::{Act, Envelope, Extensions, Limits, Message, Sender, Settings};
+use smtp::server::{Act, Envelope, Limits, Message, Sender, Settings};
 use tokio::time::Instant;
 
 use crate::behaviour::Behaviour;
-use crate::config::{Config, Mx, Policy, Provider, Tls};
+use crate::config::{Config, Mx, Policy, Provider};
 use crate::counters::Counters;
 use crate::ledger::Ledger;
+use crate::manners::Manners;
 use crate::memory::Memory;
 use crate::tls;
 use crate::visitors::{Visit, Visitors};
@@ -28,6 +30,8 @@ pub(crate) struct Exchanger {
     pub(crate) counters: Arc<Counters>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) manners: Manners,
+    pub(crate) record: Option<PathBuf>,
     greylist: Duration,
     domains: Domains,
     visitors: Visitors,
@@ -48,14 +52,12 @@ impl Exchanger {
             return Ok(None);
         };
         let hostname = hosts.first().context("a provider without exchangers")?;
-        let tls = match provider.conduct.tls {
-            Tls::Offered => Some(tls::self_signed(hosts)?),
-            Tls::Off => None,
-        };
+        let tls = tls::offered(provider.conduct.tls, hosts)?;
         Ok(Some(Self {
             settings: Settings {
                 hostname: hostname.clone(),
-                extensions: Extensions::all(),
+                extensions: provider.conduct.extensions,
+                ehlo_lines: provider.conduct.ehlo_lines.clone(),
                 max_message: provider.conduct.max_message,
                 tls,
                 limits: Limits::default(),
@@ -64,6 +66,8 @@ impl Exchanger {
             counters: Arc::default(),
             ledger,
             clock,
+            record: config.record.clone(),
+            manners: Manners::new(&provider.conduct.habits),
             greylist: config.greylist,
             domains: Domains::of(slice::from_ref(provider)),
             visitors: Visitors::default(),

@@ -20,6 +20,10 @@
 //! | `hang@` | ok | no reply, ever |
 //! | `success@` and any other | ok | accepted |
 //!
+//! `<state>-<what>[-<number>]@` misbehaves at a state behind RCPT: `dot-cut@`, `content-cut-1000@`, `rcpt-451@`,
+//! `dot-drip-20@`, `data-hang@`, `dot-wait-500@` (see [`config::RawProvider::manners`] for a provider's own manners, and
+//! [`config::Habit`] for how they are written).
+//!
 //! SMTP answers a message once for all its recipients, so one `hang@` hangs, one `drop@` drops and one `spam@` rejects
 //! the message for all. A provider's own policy, where it is to reject or to defer, goes before its recipients' habits.
 //!
@@ -28,11 +32,14 @@
 mod behaviour;
 pub mod config;
 mod counters;
+mod distance;
 mod dns;
 mod exchanger;
 pub mod ledger;
 mod listener;
+mod manners;
 mod memory;
+mod recorder;
 mod session;
 mod sim;
 mod tls;

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runtime::{Shutdown, Tasks};
-use smtp::server::serve;
+use smtp::server::{Manner, serve};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::DownWindow;
+use crate::distance;
 use crate::exchanger::Exchanger;
 use crate::session::Session;
 
@@ -150,7 +152,13 @@ async fn take_connections(
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                let session = converse(stream, client.ip(), Arc::clone(exchanger), phase.clone());
+                let session = converse(
+                    stream,
+                    client.ip(),
+                    Arc::clone(exchanger),
+                    tasks.clone(),
+                    phase.clone(),
+                );
                 tasks.spawn("smtp session", session);
             }
             Err(error) => {
@@ -161,13 +169,55 @@ async fn take_connections(
     }
 }
 
+/// A byte stream of any kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// The way from the client: recorded where it is to be, and as long as the provider is far away.
+async fn way(
+    stream: TcpStream,
+    session: &Session,
+    exchanger: &Exchanger,
+    tasks: &Tasks,
+) -> io::Result<Box<dyn Stream>> {
+    let rtt = exchanger.provider.conduct.rtt;
+    let stream: Box<dyn Stream> = if rtt.is_zero() {
+        Box::new(stream)
+    } else {
+        // The client has not waited for the handshake of TCP, nor have we for its last part.
+        sleep(rtt * 3 / 2).await;
+        Box::new(distance::at(stream, rtt, tasks))
+    };
+    Ok(match session.recorder() {
+        Some(recorder) => Box::new(recorder.listen(stream)?),
+        None => stream,
+    })
+}
+
 /// One session, from the first octet to the last.
-async fn converse(stream: TcpStream, client: IpAddr, exchanger: Arc<Exchanger>, phase: Shutdown) {
+async fn converse(
+    stream: TcpStream,
+    client: IpAddr,
+    exchanger: Arc<Exchanger>,
+    tasks: Tasks,
+    phase: Shutdown,
+) {
+    match exchanger.manners.at_connect() {
+        None => {}
+        Some(Manner::Hang) => return phase.requested().await,
+        // With no time to linger, what the peer sees is a reset.
+        Some(_) => return drop(stream.set_zero_linger()),
+    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection lost");
         return;
     }
     let mut session = Session::new(Arc::clone(&exchanger), client);
+    let stream = match way(stream, &session, &exchanger, &tasks).await {
+        Ok(stream) => stream,
+        Err(error) => return tracing::error!(%error, "session not recorded"),
+    };
     let served = serve(stream, &exchanger.settings, &mut session, phase.requested()).await;
     let provider = exchanger.provider.name.as_str();
     match served {

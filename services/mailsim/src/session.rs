@@ -2,18 +2,23 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Address, Reply};
 use sha2::{Digest, Sha256};
-use smtp::server::{Act, Answer, Envelope, Handler, Hello, Message, Recipient, Sender, TlsFacts};
+use smtp::server::{
+    Act, Answer, Envelope, Handler, Hello, Manner, Message, Recipient, Sender, Stage, TlsFacts,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::behaviour::Behaviour;
+use crate::config::asked_by;
 use crate::exchanger::{Exchanger, reply};
 use crate::ledger::{Entry, Outcome};
+use crate::recorder::Recorder;
 use crate::visitors::Visit;
 
 /// What the ledger says of a message's content.
@@ -34,6 +39,14 @@ pub(crate) struct Session {
     visit: Option<Visit>,
     /// How much longer replies take in this transaction.
     slowed: Duration,
+    /// What this transaction's recipients ask for by their names.
+    asked: Vec<(Stage, Manner)>,
+    /// What was chosen, and written down, for a stage that is about to be reached.
+    chosen: Option<(Stage, Option<Manner>)>,
+    /// How many messages were begun.
+    begun: u32,
+    /// Keeps the content of messages, where that is wanted.
+    recorder: Option<Recorder>,
 }
 
 impl Session {
@@ -45,6 +58,46 @@ impl Session {
             tls: None,
             visit: None,
             slowed: Duration::ZERO,
+            asked: Vec::new(),
+            chosen: None,
+            begun: 0,
+            recorder: None,
+        }
+        .recording()
+    }
+
+    fn recording(mut self) -> Self {
+        let name = self.exchanger.provider.name.as_str();
+        let recorder = |directory: &PathBuf| Recorder::new(directory, name, self.id);
+        self.recorder = self.exchanger.record.as_ref().map(recorder);
+        self
+    }
+
+    /// Where the session is recorded, if it is.
+    pub(crate) fn recorder(&self) -> Option<Recorder> {
+        self.recorder.clone()
+    }
+
+    /// Chooses the manner of `stage`: what the recipients ask for goes before the provider's habits.
+    fn choose(&mut self, stage: Stage) -> Option<Manner> {
+        let asked = self.asked.iter().find(|(at, _)| *at == stage);
+        let chosen = match asked {
+            Some((_, manner)) => Some(manner.clone()),
+            None => self.exchanger.manners.at(stage),
+        };
+        self.chosen = Some((stage, chosen.clone()));
+        chosen
+    }
+
+    /// What the client is told at `stage`, where `act` is the honest answer; none if nothing whole.
+    fn told(&mut self, stage: Stage, act: &Act) -> Option<Reply> {
+        let honest = act.reply()?;
+        match self.choose(stage) {
+            Some(Manner::Hang | Manner::Cut(_)) => None,
+            Some(Manner::Lie(octets) | Manner::LieAndClose(octets)) => lie(&octets),
+            Some(Manner::Drip(_) | Manner::Wait(_) | Manner::Also(_)) | None => {
+                Some(honest.clone())
+            }
         }
     }
 
@@ -100,6 +153,16 @@ impl Session {
     }
 }
 
+/// The reply that `octets` begin with, if they do.
+fn lie(octets: &[u8]) -> Option<Reply> {
+    let text = std::str::from_utf8(octets).ok()?;
+    let code = text.get(..3)?.parse().ok()?;
+    let said = text.get(4..)?.lines().next()?;
+    (200..600)
+        .contains(&code)
+        .then(|| Reply::new(code, None, said))
+}
+
 fn hexadecimal(octets: &[u8]) -> String {
     let digit = |value| char::from_digit(u32::from(value), 16);
     let digits = octets
@@ -143,6 +206,13 @@ impl Handler for Session {
 
     async fn mail(&mut self, _sender: &Sender) -> Answer {
         self.slowed = Duration::ZERO;
+        self.asked.clear();
+        let most = self.exchanger.provider.conduct.messages_per_connection;
+        if most.is_some_and(|most| self.begun >= most.get()) {
+            let refusal = reply(421, (4, 7, 0), "too many messages on this connection");
+            return self.answer(Act::SayAndClose(refusal));
+        }
+        self.begun += 1;
         if !self.exchanger.admits(self.client, Instant::now()) {
             self.exchanger.counters.count_throttled();
             let text = "[TSS04] messages temporarily deferred due to unexpected volume";
@@ -156,14 +226,17 @@ impl Handler for Session {
         let act = self
             .exchanger
             .judge_recipient(sender, address, Instant::now());
-        if act.reply().is_some_and(Reply::is_positive) {
+        let name = address.local().split('+').next().unwrap_or_default();
+        self.asked.extend(asked_by(&name.to_ascii_lowercase()));
+        let told = self.told(Stage::Rcpt, &act);
+        if told.as_ref().is_some_and(Reply::is_positive) {
             if Behaviour::of(address) == Behaviour::Slow {
                 self.slowed = self.exchanger.slow;
             }
             return self.answer(act);
         }
         let nothing = Digested::default();
-        let written = self.record(sender, std::iter::once(address), &nothing, act.reply());
+        let written = self.record(sender, std::iter::once(address), &nothing, told.as_ref());
         self.answer_if(written, act)
     }
 
@@ -173,18 +246,34 @@ impl Handler for Session {
             size: Some(message.content.len() as u64),
             sha256: Some(hexadecimal(&Sha256::digest(&message.content))),
         };
+        let kept = match &self.recorder {
+            Some(recorder) => recorder.keep(self.begun, &message.content),
+            None => Ok(()),
+        };
         let envelope = &message.envelope;
         let message_id = digested.message_id.as_deref();
         let act = self
             .exchanger
             .judge_message(envelope, message_id, Instant::now());
+        let told = self.told(Stage::EndOfData, &act);
         let written = self.record(
             &envelope.sender,
             addresses(envelope),
             &digested,
-            act.reply(),
+            told.as_ref(),
         );
-        self.answer_if(written, act)
+        self.answer_if(kept.and(written), act)
+    }
+
+    fn manner(&mut self, stage: Stage) -> Option<Manner> {
+        match self.chosen.take() {
+            Some((at, chosen)) if at == stage => chosen,
+            Some(_) | None => {
+                let chosen = self.choose(stage);
+                self.chosen = None;
+                chosen
+            }
+        }
     }
 
     fn refused(&mut self, envelope: &Envelope, reply: &Reply) {

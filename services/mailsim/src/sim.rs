@@ -63,8 +63,11 @@ impl Mailsim {
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let ledger = Ledger::open(config.ledger.as_deref()).context("open the ledger")?;
         let ledger = Arc::new(ledger);
+        if let Some(directory) = &config.record {
+            std::fs::create_dir_all(directory).context("make the directory for records")?;
+        }
         let mut found = Vec::new();
-        for provider in &config.providers {
+        for provider in config.providers.iter().filter(|one| !one.elsewhere) {
             let made = Exchanger::of(provider, &config, Arc::clone(&ledger), Arc::clone(&clock))?;
             found.extend(made.map(Arc::new));
         }

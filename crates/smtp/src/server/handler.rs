@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 
 use model::Reply;
 
-use super::{Answer, Envelope, Hello, Message, Recipient, Sender};
+use super::{Answer, Envelope, Hello, Manner, Message, Recipient, Sender, Stage};
 
 /// What TLS came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub trait Handler: Send {
 
     /// A message is complete. A 2xx takes responsibility for it (RFC 5321 section 6.1), for every recipient.
     fn message(&mut self, message: Message) -> impl Future<Output = Answer> + Send;
+
+    /// How to misbehave at `stage`, if at all; asked when what is to be answered there is known.
+    fn manner(&mut self, stage: Stage) -> Option<Manner> {
+        let _ = stage;
+        None
+    }
 
     /// A message was refused without asking, with `reply`, because of its size or its form.
     fn refused(&mut self, envelope: &Envelope, reply: &Reply) {

@@ -1,6 +1,7 @@
 //! One session from greeting to end, as a list of steps.
 
 mod commands;
+mod misbehave;
 mod receive;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::answer::{Act, Answer};
 use super::command::{Command, CommandError, Context, line_limit};
 use super::extensions::Extension;
 use super::handler::Handler;
+use super::manner::Stage;
 use super::settings::Settings;
 use super::transaction::Transaction;
 use super::wire::{Line, Wire, WireError};
@@ -123,6 +125,10 @@ fn reply(code: u16, enhanced: (u8, u16, u16), text: &str) -> Reply {
     Reply::new(code, Some(EnhancedCode(class, subject, detail)), text)
 }
 
+fn is_positive(class: Option<u8>) -> bool {
+    class == Some(2)
+}
+
 impl<S, H, D> Session<'_, S, H, D>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -153,7 +159,8 @@ where
         if let Act::Say(greeting) = &answer.act {
             answer.act = Act::Say(self.introduce(greeting));
         }
-        self.carry_out(answer).await?;
+        let reply = self.carry_out(answer).await?;
+        self.misbehave(Stage::Greeting, &reply).await?;
         Ok(())
     }
 
@@ -231,8 +238,7 @@ where
             Command::StartTls => self.start_tls().await,
             Command::Rset => {
                 self.transaction.reset();
-                self.say(&reply(250, (2, 0, 0), "ok"));
-                Ok(())
+                self.say_as(Stage::Rset, reply(250, (2, 0, 0), "ok")).await
             }
             Command::Noop => {
                 self.say(&reply(250, (2, 0, 0), "ok"));
@@ -247,7 +253,8 @@ where
                 Ok(())
             }
             Command::Quit => {
-                self.say(&reply(221, (2, 0, 0), "bye"));
+                self.say_as(Stage::Quit, reply(221, (2, 0, 0), "bye"))
+                    .await?;
                 Err(Stop::Ended(Ended::Quit))
             }
         }
@@ -269,17 +276,20 @@ where
                 self.wire.flush().await?;
                 Err(Stop::Abruptly)
             }
-            Act::Hang => {
-                self.wire.flush().await?;
-                if !self.draining {
-                    tokio::select! {
-                        outlasted = self.wire.outlast() => outlasted?,
-                        () = self.drain.as_mut() => {}
-                    }
-                }
-                Err(Stop::Abruptly)
+            Act::Hang => self.outlast().await,
+        }
+    }
+
+    /// Says nothing more, until the peer gives up or we are told to end.
+    async fn outlast<T>(&mut self) -> Step<T> {
+        self.wire.flush().await?;
+        if !self.draining {
+            tokio::select! {
+                outlasted = self.wire.outlast() => outlasted?,
+                () = self.drain.as_mut() => {}
             }
         }
+        Err(Stop::Abruptly)
     }
 
     async fn pause(&mut self, delay: Duration) -> Step {

@@ -14,6 +14,8 @@ pub struct Settings {
     pub hostname: model::Domain,
     /// What EHLO offers.
     pub extensions: Extensions,
+    /// Further lines of the answer to EHLO, as they stand there: extensions that ask nothing of a server.
+    pub ehlo_lines: Vec<String>,
     /// The largest content taken, in octets after removing dot-stuffing.
     pub max_message: ByteSize,
     /// The certificate and key for STARTTLS, which is offered where this is.

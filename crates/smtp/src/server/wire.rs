@@ -59,6 +59,8 @@ pub(super) struct Wire<S> {
     stream: Stream<S>,
     input: BytesMut,
     output: Vec<u8>,
+    /// Where in the output the last reply begins.
+    last_reply: usize,
     limits: Limits,
     /// Whether the line at the beginning of the input has lost its beginning.
     skipping: bool,
@@ -70,6 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             stream: Stream::Plain(stream),
             input: BytesMut::new(),
             output: Vec::new(),
+            last_reply: 0,
             limits,
             skipping: false,
         }
@@ -180,6 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Gathers a reply with the codes of `reply` and these lines.
     pub(super) fn say_lines<'a>(&mut self, reply: &Reply, lines: impl Iterator<Item = &'a str>) {
         let mut lines = lines.peekable();
+        self.last_reply = self.output.len();
         while let Some(text) = lines.next() {
             let separator = if lines.peek().is_some() { '-' } else { ' ' };
             let mut line = format!("{}{separator}", reply.code());
@@ -192,6 +196,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.output.extend_from_slice(line.as_bytes());
             self.output.extend_from_slice(b"\r\n");
         }
+    }
+
+    /// Takes back the last reply, which was gathered and not yet sent.
+    pub(super) fn unsay(&mut self) -> Vec<u8> {
+        self.output.split_off(self.last_reply)
+    }
+
+    /// Gathers these octets, whatever they are.
+    pub(super) fn say_raw(&mut self, octets: &[u8]) {
+        self.output.extend_from_slice(octets);
     }
 
     pub(super) fn has_gathered_much(&self) -> bool {
@@ -207,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let sent = timeout(self.limits.write, self.send(&output)).await;
         self.output = output;
         self.output.clear();
+        self.last_reply = 0;
         Ok(sent.map_err(|_| WireError::Timeout)??)
     }
 

@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
-use model::{ByteSize, Domain, Rate, parse_duration};
+use model::{AddressError, ByteSize, Domain, Rate, parse_duration};
 use runtime::Faults;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smtp::server::{Extension, Extensions};
+
+use super::Habit;
 
 /// A mailbox provider: its domains, its mail exchangers and its habits.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +27,11 @@ pub struct RawProvider {
     pub mx: RawMx,
     /// The loopback address its exchangers listen on; 127.0.1.1 for the first provider, 127.0.1.2 for the second, by default.
     pub address: Option<String>,
-    /// Whether it offers STARTTLS, with a self-signed certificate.
+    /// Whether another program listens there, so that only its names are played.
+    pub elsewhere: bool,
+    /// What DNS answers when asked for its exchangers' addresses: the first time the first line, then the next, and the last from then on. A line has addresses with spaces between, or the name that the exchanger is an alias of. Its `address`, by default.
+    pub answers: Vec<String>,
+    /// Whether it offers STARTTLS, and with what self-signed certificate.
     pub tls: Tls,
     /// What it does with recipients whose name does not say otherwise.
     pub policy: Policy,
@@ -39,6 +47,16 @@ pub struct RawProvider {
     pub max_message: String,
     /// When it refuses connections.
     pub down: Vec<RawDownWindow>,
+    /// How it misbehaves, each as "state: what"; of those for one state, the first that is due counts. States: connect, greeting, ehlo, starttls, tls, mail, rcpt, data, content, dot, rset, quit, with "first 3" or "each 10" behind where it is not always. What: hang, cut, cut OCTETS, drip DURATION, wait DURATION, say REPLY, close REPLY, also REPLY, raw OCTETS, long COUNT, lines COUNT, with escapes as in Rust.
+    pub manners: Vec<String>,
+    /// How far away it is: the time of a round trip, half of which passes before anything arrives on either side.
+    pub rtt: String,
+    /// The extensions it offers, by their keywords; all it has by default. STARTTLS is offered where `tls` says so.
+    pub extensions: Option<Vec<String>>,
+    /// Further lines of its answer to EHLO, such as "LIMITS MAILMAX=10"; nothing follows from them.
+    pub ehlo_lines: Vec<String>,
+    /// How many messages it takes on one connection; MAIL is answered 421 then. No limit by default.
+    pub messages_per_connection: Option<u32>,
 }
 
 impl Default for RawProvider {
@@ -49,6 +67,8 @@ impl Default for RawProvider {
             mx_hosts: Vec::new(),
             mx: RawMx::Hosts,
             address: None,
+            elsewhere: false,
+            answers: Vec::new(),
             tls: Tls::Offered,
             policy: Policy::Accept,
             latency: "0ms".into(),
@@ -57,6 +77,11 @@ impl Default for RawProvider {
             max_connections: None,
             max_message: "25MiB".into(),
             down: Vec::new(),
+            manners: Vec::new(),
+            rtt: "0ms".into(),
+            extensions: None,
+            ehlo_lines: Vec::new(),
+            messages_per_connection: None,
         }
     }
 }
@@ -73,12 +98,16 @@ pub enum RawMx {
 
 /// Whether STARTTLS is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Tls {
     /// It is.
     Offered,
     /// It is not.
     Off,
+    /// It is, with a certificate that has expired.
+    Expired,
+    /// It is, with a certificate for another host.
+    WrongName,
 }
 
 /// What happens to a recipient.
@@ -123,6 +152,10 @@ pub struct Provider {
     pub mx: Mx,
     /// Where they listen.
     pub address: IpAddr,
+    /// Whether somebody else listens there.
+    pub elsewhere: bool,
+    /// What DNS says of their addresses, one after the other; at least one.
+    pub answers: Vec<HostAnswer>,
     /// How they behave.
     pub conduct: Conduct,
     /// When it refuses connections: in order, not overlapping.
@@ -136,6 +169,27 @@ pub enum Mx {
     Hosts(Vec<Domain>),
     /// A null MX (RFC 7505).
     Null,
+}
+
+/// What DNS says of an exchanger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostAnswer {
+    /// It has these addresses.
+    Addresses(Vec<IpAddr>),
+    /// It is another name for this host.
+    Alias(Domain),
+}
+
+impl FromStr for HostAnswer {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let addresses: Result<Vec<IpAddr>, _> = text.split(' ').map(str::parse).collect();
+        match addresses {
+            Ok(addresses) => Ok(Self::Addresses(addresses)),
+            Err(_) => text.parse().map(Self::Alias),
+        }
+    }
 }
 
 /// How a provider's exchangers behave in a session.
@@ -155,6 +209,16 @@ pub struct Conduct {
     pub max_connections: Option<NonZeroU32>,
     /// The largest message.
     pub max_message: ByteSize,
+    /// How it misbehaves; of those at one place, the first that is due counts.
+    pub habits: Vec<Habit>,
+    /// How far away it is.
+    pub rtt: Duration,
+    /// What its answer to EHLO offers besides STARTTLS.
+    pub extensions: Extensions,
+    /// What else stands there.
+    pub ehlo_lines: Vec<String>,
+    /// Messages on one connection.
+    pub messages_per_connection: Option<NonZeroU32>,
 }
 
 /// A time in which connections are refused, counted from the start.
@@ -198,11 +262,17 @@ impl RawProvider {
             }
             RawMx::Hosts => Mx::Hosts(hosts),
         };
+        let mut answers = faults.parse_all(&field("answers"), &self.answers);
+        if answers.is_empty() {
+            answers.push(HostAnswer::Addresses(vec![address?]));
+        }
         Some(Provider {
             name: self.name,
             domains,
             mx,
             address: address?,
+            elsewhere: self.elsewhere,
+            answers,
             conduct: conduct?,
             down,
         })
@@ -216,20 +286,57 @@ impl RawProvider {
         let rate_limit = self.rate_limit.as_deref().map(str::parse).transpose();
         let rate_limit = faults.check(&field("rate_limit"), rate_limit);
         let max_message = faults.parse(&field("max_message"), &self.max_message);
-        let max_connections = self.max_connections.map(NonZeroU32::new);
-        if max_connections == Some(None) {
-            faults.add(&field("max_connections"), "must be at least 1, or left out");
-        }
+        let max_connections = at_least_one(faults, &field("max_connections"), self.max_connections);
+        let per_connection = &field("messages_per_connection");
+        let messages_per_connection =
+            at_least_one(faults, per_connection, self.messages_per_connection);
+        let rtt = faults.check(&field("rtt"), parse_duration(&self.rtt));
+        let extensions = extensions(faults, &field("extensions"), self.extensions.as_deref());
+        let habits = faults.parse_all(&field("manners"), &self.manners);
         Some(Conduct {
             tls: self.tls,
             policy: self.policy,
             latency: latency?,
             greylist: greylist?,
             rate_limit: rate_limit?,
-            max_connections: max_connections.flatten(),
+            max_connections,
             max_message: max_message?,
+            habits,
+            rtt: rtt?,
+            extensions,
+            ehlo_lines: self.ehlo_lines.clone(),
+            messages_per_connection,
         })
     }
+}
+
+fn at_least_one(faults: &mut Faults, key: &str, number: Option<u32>) -> Option<NonZeroU32> {
+    let number = number.map(NonZeroU32::new);
+    if number == Some(None) {
+        faults.add(key, "must be at least 1, or left out");
+    }
+    number.flatten()
+}
+
+/// The extensions called `keywords`; all where nothing is said.
+fn extensions(faults: &mut Faults, key: &str, keywords: Option<&[String]>) -> Extensions {
+    let Some(keywords) = keywords else {
+        return Extensions::all();
+    };
+    let known: Vec<Extension> = Extensions::all().iter().collect();
+    let mut offered = Vec::new();
+    for keyword in keywords {
+        let named = |extension: &&Extension| extension.keyword().eq_ignore_ascii_case(keyword);
+        match known.iter().find(named) {
+            Some(extension) => offered.push(*extension),
+            None => {
+                let keywords: Vec<&str> = known.iter().map(|known| known.keyword()).collect();
+                let choice = keywords.join(", ");
+                faults.add(key, format_args!("{keyword:?} is none of {choice}"));
+            }
+        }
+    }
+    offered.into_iter().collect()
 }
 
 fn address(faults: &mut Faults, key: &str, text: Option<&str>, default: IpAddr) -> Option<IpAddr> {

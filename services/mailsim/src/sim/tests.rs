@@ -1,5 +1,7 @@
+mod circumstances;
 mod dns;
 mod mailboxes;
+mod manners;
 mod messages;
 mod providers;
 

@@ -4,11 +4,12 @@ use std::future::Future;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Session, Step, reply};
+use super::{Session, Step, is_positive, reply};
 use crate::server::answer::Act;
 use crate::server::envelope::{Hello, Recipient, Sender};
 use crate::server::extensions::{Extension, Extensions};
 use crate::server::handler::Handler;
+use crate::server::manner::Stage;
 use crate::server::transaction::Transaction;
 
 impl<S, H, D> Session<'_, S, H, D>
@@ -24,7 +25,8 @@ where
             Act::Say(_) | Act::SayAndClose(_) | Act::Close | Act::Hang => None,
         };
         let Some(introduction) = accepted else {
-            self.carry_out(answer).await?;
+            let reply = self.carry_out(answer).await?;
+            self.misbehave(Stage::Hello, &reply).await?;
             return Ok(());
         };
         self.pause(std::mem::take(&mut answer.delay)).await?;
@@ -32,6 +34,7 @@ where
         let keywords = self.keywords();
         let lines = std::iter::once(introduction.text()).chain(keywords.iter().map(String::as_str));
         self.wire.say_lines(&introduction, lines);
+        self.misbehave(Stage::Hello, &introduction).await?;
         Ok(())
     }
 
@@ -54,6 +57,9 @@ where
             })
             .collect();
         let is_ehlo = matches!(self.transaction.hello(), Some(Hello::Ehlo(_)));
+        if is_ehlo {
+            keywords.extend_from_slice(&self.settings.ehlo_lines);
+        }
         if is_ehlo && self.settings.tls.is_some() && !self.wire.is_encrypted() {
             keywords.push("STARTTLS".to_owned());
         }
@@ -67,8 +73,13 @@ where
         if self.wire.is_encrypted() {
             return self.refuse(&reply(503, (5, 5, 1), "TLS is already on"));
         }
-        self.say(&reply(220, (2, 0, 0), "ready for TLS"));
+        let ready = reply(220, (2, 0, 0), "ready for TLS");
+        self.say(&ready);
+        if !is_positive(self.misbehave(Stage::StartTls, &ready).await?) {
+            return Ok(());
+        }
         self.wire.flush().await?;
+        self.spoil_handshake().await?;
         let facts = self.wire.encrypt(config).await?;
         self.transaction = Transaction::default();
         self.handler.secured(&facts);
@@ -84,7 +95,8 @@ where
             return Ok(());
         }
         let answer = self.handler.mail(&sender).await;
-        if self.carry_out(answer).await?.is_positive() {
+        let reply = self.carry_out(answer).await?;
+        if is_positive(self.misbehave(Stage::Mail, &reply).await?) {
             self.transaction.open(sender);
         }
         Ok(())
@@ -97,7 +109,8 @@ where
             Err(reply) => return self.refuse(&reply),
         };
         let answer = self.handler.rcpt(sender, &recipient).await;
-        if self.carry_out(answer).await?.is_positive() {
+        let reply = self.carry_out(answer).await?;
+        if is_positive(self.misbehave(Stage::Rcpt, &reply).await?) {
             self.transaction.add(recipient);
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::server::content::{Content, ContentFault};
 use crate::server::dots::Dots;
 use crate::server::envelope::Message;
 use crate::server::handler::Handler;
+use crate::server::manner::Stage;
 use crate::server::wire::WireError;
 
 impl<S, H, D> Session<'_, S, H, D>
@@ -24,9 +25,13 @@ where
         if let Err(reply) = self.transaction.check_data() {
             return self.refuse(&reply);
         }
-        self.wire
-            .say(&Reply::new(354, None, "end with <CRLF>.<CRLF>"));
+        let go_on = Reply::new(354, None, "end with <CRLF>.<CRLF>");
+        self.wire.say(&go_on);
+        if self.misbehave(Stage::Data, &go_on).await? != Some(3) {
+            return Ok(());
+        }
         self.wire.flush().await?;
+        self.spoil_content().await?;
         let mut content = Content::new(self.settings.max_message);
         let mut dots = Dots::new();
         loop {
@@ -46,6 +51,7 @@ where
         let sequence = self.transaction.check_bdat();
         let begun = self.transaction.take_chunks();
         let mut content = begun.unwrap_or_else(|| Content::new(self.settings.max_message));
+        self.spoil_content().await?;
         self.fill(chunk.size, &mut content).await?;
         if let Err(reply) = sequence {
             return self.refuse(&reply);
@@ -77,7 +83,7 @@ where
         Ok(())
     }
 
-    async fn content(&mut self) -> Step<&[u8]> {
+    pub(super) async fn content(&mut self) -> Step<&[u8]> {
         match self.wire.content().await {
             Ok(()) => Ok(self.wire.input()),
             Err(WireError::Timeout) => self.give_up().await,
@@ -100,7 +106,8 @@ where
             Ok(content) => {
                 if let Some(envelope) = self.transaction.close() {
                     let answer = self.handler.message(Message { envelope, content }).await;
-                    self.carry_out(answer).await?;
+                    let reply = self.carry_out(answer).await?;
+                    self.misbehave(Stage::EndOfData, &reply).await?;
                 }
                 Ok(())
             }

@@ -61,6 +61,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         hostname: "mx.example.com".parse().unwrap(),
         extensions: Extensions::all(),
+        ehlo_lines: Vec::new(),
         max_message: ByteSize(1000),
         tls: None,
         limits: Limits::default(),
