@@ -1,12 +1,15 @@
 //! Takes jobs out of the queue, in batches bounded by count and bytes.
+//!
+//! Where a stream has copies, the broker replicates each delivery before it sends the job, and not before it sends
+//! word that the batch is over: that word overtakes jobs. It says how many jobs of the batch were *not* handed out,
+//! though, so a pull is read until all the others have come. (The client library ends a batch at the first such word.)
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::{Client, StatusCode, Subscriber, jetstream};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::streams::WORKERS;
@@ -16,6 +19,10 @@ use crate::{Hold, Holds, QueueError, Stage};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of one pull.
 const BATCH_BYTES: usize = 8 << 20;
+/// How long what was handed out may take to come; what takes longer comes again after `ack_wait`.
+const UNDERWAY: Duration = Duration::from_secs(5);
+/// How many jobs of a batch were not handed out (ADR-13 of NATS).
+const PENDING: &str = "Nats-Pending-Messages";
 
 /// A job as it came from the queue.
 #[derive(Debug)]
@@ -33,25 +40,26 @@ pub struct Pulled {
 /// Takes jobs out of one stream.
 #[derive(Debug)]
 pub struct Puller {
-    consumer: PullConsumer,
+    jetstream: jetstream::Context,
     stream: Arc<str>,
     stage: Stage,
     holds: Holds,
 }
 
 impl Puller {
+    /// For a stream that has its consumer already.
     pub(crate) async fn open(
         jetstream: &jetstream::Context,
         stream: String,
         stage: Stage,
         holds: Holds,
     ) -> Result<Self, QueueError> {
-        let consumer = jetstream
+        let _: jetstream::consumer::PullConsumer = jetstream
             .get_consumer_from_stream(WORKERS, &stream)
             .await
             .map_err(QueueError::refused)?;
         Ok(Self {
-            consumer,
+            jetstream: jetstream.clone(),
             stream: stream.into(),
             stage,
             holds,
@@ -69,28 +77,30 @@ impl Puller {
         limit: usize,
     ) -> Result<impl Stream<Item = Result<Pulled, QueueError>> + '_, QueueError> {
         let began = Instant::now();
-        let batch = self
-            .consumer
-            .batch()
-            .max_messages(limit)
-            .max_bytes(BATCH_BYTES)
-            .expires(PATIENCE)
-            .messages()
-            .await
-            .map_err(QueueError::refused)?;
-        Ok(batch.filter_map(move |message| async move {
-            match message {
-                Ok(message) => self.hold(message, began).transpose(),
-                Err(error) => Some(Err(QueueError::Refused(error.to_string()))),
+        let client = self.jetstream.client();
+        let batch = Batch::ask(&client, &self.stream, limit).await?;
+        let jobs = stream::unfold(Some(batch), |batch| async move {
+            let mut batch = batch?;
+            match batch.next().await {
+                Ok(Some(message)) => Some((Ok(message), Some(batch))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
             }
+        });
+        Ok(jobs.filter_map(move |message| async move {
+            message
+                .and_then(|message| self.hold(message, began))
+                .transpose()
         }))
     }
 
     fn hold(
         &self,
-        message: jetstream::Message,
+        message: async_nats::Message,
         began: Instant,
     ) -> Result<Option<Pulled>, QueueError> {
+        let context = self.jetstream.clone();
+        let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
         let (message, acker) = message.split();
@@ -103,5 +113,72 @@ impl Puller {
             stage: self.stage,
             hold,
         }))
+    }
+}
+
+/// One request for jobs, and what has come of it.
+struct Batch {
+    messages: Subscriber,
+    /// Jobs asked for.
+    limit: usize,
+    /// Jobs that will come, as far as the broker has said.
+    expected: usize,
+    received: usize,
+    /// When to stop waiting for the next one.
+    deadline: Instant,
+}
+
+impl Batch {
+    async fn ask(client: &Client, stream: &str, limit: usize) -> Result<Self, QueueError> {
+        let inbox = client.new_inbox();
+        let messages = client.subscribe(inbox.clone()).await;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{WORKERS}");
+        let expires = PATIENCE.as_nanos();
+        let request =
+            format!(r#"{{"batch":{limit},"max_bytes":{BATCH_BYTES},"expires":{expires}}}"#);
+        let batch = Self {
+            messages: messages.map_err(QueueError::refused)?,
+            limit,
+            expected: limit,
+            received: 0,
+            deadline: Instant::now() + PATIENCE + UNDERWAY,
+        };
+        let asked = client
+            .publish_with_reply(subject, inbox, request.into())
+            .await;
+        asked.map_err(QueueError::refused)?;
+        Ok(batch)
+    }
+
+    /// The next job; `None` once all that were handed out have come.
+    async fn next(&mut self) -> Result<Option<async_nats::Message>, QueueError> {
+        while self.received < self.expected {
+            let Ok(message) = tokio::time::timeout_at(self.deadline, self.messages.next()).await
+            else {
+                return Ok(None);
+            };
+            let Some(message) = message else {
+                return Err(QueueError::refused("the connection was closed"));
+            };
+            if message.status.is_none_or(|status| status == StatusCode::OK) {
+                self.received += 1;
+                return Ok(Some(message));
+            }
+            self.is_over(&message)?;
+        }
+        Ok(None)
+    }
+
+    /// The broker hands out no more: the time is up, or the batch is full by count or by octets.
+    fn is_over(&mut self, word: &async_nats::Message) -> Result<(), QueueError> {
+        let headers = word.headers.as_ref();
+        let pending = headers.and_then(|headers| headers.get(PENDING)?.as_str().parse().ok());
+        let Some(pending) = pending else {
+            let reason = word.description.as_deref().unwrap_or("no reason given");
+            return Err(QueueError::Refused(format!("pull ended: {reason}")));
+        };
+        self.expected = self.expected.min(self.limit.saturating_sub(pending));
+        self.deadline = Instant::now() + UNDERWAY;
+        Ok(())
     }
 }
