@@ -22,6 +22,7 @@ pub struct Queue {
     client: Client,
     jetstream: jetstream::Context,
     lanes: LaneMap,
+    publisher: Publisher,
     settings: Settings,
     connections: watch::Receiver<Instant>,
 }
@@ -65,6 +66,7 @@ impl Queue {
         let lanes = LaneMap::hashed(&settings.egress_group, settings.hashed_lanes);
         Ok(Self {
             client,
+            publisher: Publisher::new(jetstream.clone(), lanes.clone()),
             jetstream,
             lanes,
             settings,
@@ -110,7 +112,7 @@ impl Queue {
 
     /// Puts jobs into the queue.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.jetstream.clone(), self.lanes.clone())
+        self.publisher.clone()
     }
 
     /// The table of what this process holds, and the task that keeps it held.

@@ -6,6 +6,7 @@
 //! given back.
 
 mod blobs;
+mod commit;
 mod connect;
 mod durability;
 mod error;
