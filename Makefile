@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults check
+.PHONY: help tools build demo up fmt lint docs config-reference test faults bench bench-quick bench-tools check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -36,5 +36,15 @@ test: tools ## Run all tests
 faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
 	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
 	  a_killed a_stopped
+
+bench-tools: tools
+	@deploy/bench-tools.sh
+	cargo build --release --package postrider --package tests --bin postrider --bin bench
+
+bench: bench-tools ## Measure beside Postfix, 20 minutes: a table, and target/bench/throughput.json
+	target/release/bench
+
+bench-quick: bench-tools ## A first look at the same, 7 minutes; not for figures
+	target/release/bench --quick
 
 check: lint docs test ## All of CI
