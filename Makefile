@@ -1,6 +1,7 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults powercut bench-smtp fuzz check
+.PHONY: help tools build demo up fmt lint docs config-reference test faults powercut bench-smtp fuzz bench bench-quick \
+  bench-tools check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,5 +48,15 @@ bench-smtp: ## One connection beside lettre and smtp-source: speed, CPU, allocat
 fuzz: ## Feed 10 million inputs to each parser that strangers reach; FUZZ_RUNS=n changes that. Needs a nightly compiler
 	@deploy/tools.sh fuzz
 	@deploy/fuzz.sh
+
+bench-tools: tools
+	@deploy/bench-tools.sh
+	cargo build --release --package postrider --package tests --bin postrider --bin bench
+
+bench: bench-tools ## Measure beside Postfix, 20 minutes: a table, and target/bench/throughput.json
+	target/release/bench
+
+bench-quick: bench-tools ## A first look at the same, 7 minutes; not for figures
+	target/release/bench --quick
 
 check: lint docs test ## All of CI

@@ -21,6 +21,7 @@ pub struct Queue {
     client: Client,
     jetstream: jetstream::Context,
     lanes: LaneMap,
+    publisher: Publisher,
     settings: Settings,
     connections: watch::Receiver<Instant>,
 }
@@ -64,6 +65,7 @@ impl Queue {
         let lanes = LaneMap::hashed(&settings.egress_group, settings.hashed_lanes);
         Ok(Self {
             client,
+            publisher: Publisher::new(jetstream.clone(), lanes.clone()),
             jetstream,
             lanes,
             settings,
@@ -109,7 +111,7 @@ impl Queue {
 
     /// Puts jobs into the queue.
     pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.jetstream.clone(), self.lanes.clone())
+        self.publisher.clone()
     }
 
     /// The live workers of this egress group, this one among them.

@@ -14,7 +14,7 @@ use crate::QueueError;
 use crate::streams::{EVENT_SUBJECT, EVENTS};
 
 /// How long a batch waits for more events after its first.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 const BATCH_EVENTS: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches on their way at once.

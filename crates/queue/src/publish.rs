@@ -1,9 +1,10 @@
 //! Puts jobs into the queue: ready now, or at their time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::{
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
 };
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -12,6 +13,7 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use model::{Class, Domain, JobId, Timestamp};
 
+use crate::commit::{Committed, Groups, ReadyJob};
 use crate::{Lane, LaneMap, QueueError};
 
 /// How often an unacknowledged publish is repeated, and how long to wait before.
@@ -26,11 +28,17 @@ const PAUSES: [Duration; 3] = [
 pub struct Publisher {
     jetstream: jetstream::Context,
     lanes: LaneMap,
+    groups: Arc<Groups>,
 }
 
 impl Publisher {
     pub(crate) fn new(jetstream: jetstream::Context, lanes: LaneMap) -> Self {
-        Self { jetstream, lanes }
+        let groups = Arc::new(Groups::of(&lanes));
+        Self {
+            jetstream,
+            lanes,
+            groups,
+        }
     }
 
     /// Which lane takes what.
@@ -40,7 +48,8 @@ impl Publisher {
 
     /// Makes a job ready in `lane`. Once this returns, the job is stored and synced on a quorum.
     ///
-    /// Repeating it in the same lane with the same job id within five minutes stores the job once.
+    /// Repeating it in the same lane with the same job id within five minutes stores the job once. Jobs that come while
+    /// others of their stream are being stored are committed together, and synced once for all (ADR 18).
     pub async fn ready(
         &self,
         lane: &Lane,
@@ -49,10 +58,23 @@ impl Publisher {
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let subject = lane.ready_subject(class, to);
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, job.to_string());
-        self.publish(&subject, headers, payload).await.map(drop)
+        let job = ReadyJob {
+            subject: lane.ready_subject(class, to),
+            id: job,
+            payload,
+        };
+        let stored = match self.groups.group(lane, class) {
+            Some(group) => group.commit(&self.jetstream, &job).await,
+            None => Committed::Alone,
+        };
+        match stored {
+            Committed::Stored => Ok(()),
+            Committed::Alone => {
+                let headers = job.headers();
+                let stored = self.publish(&job.subject, headers, job.payload).await;
+                stored.map(drop)
+            }
+        }
     }
 
     /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.

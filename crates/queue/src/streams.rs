@@ -63,6 +63,7 @@ fn ready_stream(lane: &Lane, class: Class, max_bytes: u64, settings: &Settings) 
         discard: DiscardPolicy::New,
         max_bytes: i64::try_from(max_bytes).unwrap_or(i64::MAX),
         duplicate_window: DUPLICATE_WINDOW,
+        allow_atomic_publish: true,
         storage: StorageType::File,
         num_replicas: settings.replicas,
         allow_direct: true,

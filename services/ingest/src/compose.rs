@@ -77,7 +77,7 @@ pub(crate) fn compose(
     for header in headers {
         built.headers_mut().insert_raw(header);
     }
-    let bytes = with_crlf(&built.formatted());
+    let bytes = with_crlf(&built.formatted()).into_owned();
     violations.check("parts", check_lines(&bytes))?;
     Some(Composed {
         bytes,

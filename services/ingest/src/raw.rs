@@ -4,9 +4,11 @@
 //! exactly one From, Date and Message-ID. That is what SMTP can carry without a receiver ever reading two messages
 //! where one was sent.
 
+use std::borrow::Cow;
+
 use lettre::message::header::{Date, Headers};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 use model::{Address, MessageId, Timestamp};
 
 /// RFC 5322 section 2.1.1, without the CRLF.
@@ -67,8 +69,11 @@ fn is_bcc(header: &mail_parser::Header<'_>) -> bool {
         .any(|name| header.name.as_str().eq_ignore_ascii_case(name))
 }
 
-/// `raw` with every lone CR and lone LF made CRLF, and a CRLF at its end.
-pub(crate) fn with_crlf(raw: &[u8]) -> Vec<u8> {
+/// `raw` with every lone CR and lone LF made CRLF, and a CRLF at its end; `raw` itself where it is so already.
+pub(crate) fn with_crlf(raw: &[u8]) -> Cow<'_, [u8]> {
+    if is_crlf(raw) {
+        return raw.into();
+    }
     let mut lines = Vec::with_capacity(raw.len() + 2);
     let mut rest = raw;
     while let Some(end) = memchr2(b'\r', b'\n', rest) {
@@ -85,13 +90,25 @@ pub(crate) fn with_crlf(raw: &[u8]) -> Vec<u8> {
     if !rest.is_empty() || lines.is_empty() {
         lines.extend_from_slice(b"\r\n");
     }
-    lines
+    lines.into()
+}
+
+/// Whether every CR and every LF is part of a CRLF, and the last octets are one.
+fn is_crlf(raw: &[u8]) -> bool {
+    let pairs = memchr_iter(b'\n', raw).all(|at| at > 0 && raw[at - 1] == b'\r');
+    pairs
+        && raw.ends_with(b"\r\n")
+        && memchr_iter(b'\r', raw).all(|at| raw.get(at + 1) == Some(&b'\n'))
 }
 
 /// The header section is one, and no line is too long. `lines` is in CRLF form.
 pub(crate) fn check_lines(lines: &[u8]) -> Result<(), String> {
     let mut in_header = true;
-    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+    let mut begin = 0;
+    let ends = memchr_iter(b'\n', lines).chain([lines.len()]);
+    for (index, end) in ends.enumerate() {
+        let line = &lines[begin..end];
+        begin = end + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let number = index + 1;
         if line.len() > LINE_LIMIT {

@@ -24,8 +24,8 @@ pub struct RawNats {
     pub sync: String,
     /// Copies of every stream: 1 on a single server, 3 in a cluster.
     pub replicas: usize,
-    /// Streams that the recipients' domains are spread over: 2 to 4 on a single server, 8 in a cluster. The same in
-    /// every process.
+    /// Streams that the recipients' domains are spread over: 4 suit a single server and a small cluster, 8 three servers
+    /// with many cores. The same in every process.
     pub lanes: u32,
     /// The most that messages ready to be sent may occupy; ingest refuses more.
     pub ready_bytes: String,
@@ -45,7 +45,7 @@ impl Default for RawNats {
             monitors: vec!["http://127.0.0.1:8222".into()],
             sync: "require-always".into(),
             replicas: 1,
-            lanes: 2,
+            lanes: 4,
             ready_bytes: "8GiB".into(),
             event_bytes: "2GiB".into(),
             event_age: "3d".into(),

@@ -1,24 +1,25 @@
 //! `postrider load`: submits messages at a rate or as fast as they are accepted, and measures.
 
+mod batch;
 mod mail;
 mod report;
+mod streamed;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use api::v1::SubmitResult;
 use api::v1::submit_result::Outcome;
-use api::v1::{SubmitStreamRequest, SubmitStreamResponse};
 use clap::Args;
-use futures_util::StreamExt as _;
-use model::{ByteSize, Rate};
+use futures_util::future::try_join_all;
+use model::{ByteSize, Clock as _, Rate, SystemClock, parse_duration};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::MissedTickBehavior;
 
-use self::mail::Mail;
+use self::mail::{Mail, Plan};
 use self::report::Report;
-use crate::client::{ApiClient, Output, ServerArgs};
+use crate::client::{Output, ServerArgs};
 
 /// Flags of `load`.
 #[derive(Debug, Args)]
@@ -46,9 +47,22 @@ pub struct LoadArgs {
     #[arg(long, default_value = "10KiB")]
     size: ByteSize,
 
-    /// Where they go, and how many of all: "gmail.example=3"; repeat it for more.
+    /// Where they go, and how many of all: "gmail.example=3"; repeat it for more. In "d{1000}.example" the braces stand
+    /// for a number below 1,000, which goes up with every message.
     #[arg(long, value_name = "DOMAIN[=WEIGHT]", default_value = "gmail.example")]
     to: Vec<String>,
+
+    /// Submit so many messages a call, instead of one after the other over a stream. 0 is over a stream.
+    #[arg(long, default_value_t = 0)]
+    batch: usize,
+
+    /// Ask for the first message to be sent only after so long: "1h". Without it they are sent at once.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    send_in: Duration,
+
+    /// Ask for the last message to be sent so long after the first, and for the others evenly between.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    send_over: Duration,
 
     /// How to print the result.
     #[arg(long, short, value_enum, default_value = "text")]
@@ -60,10 +74,10 @@ pub async fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     if args.streams == 0 || args.in_flight == 0 {
         bail!("--streams and --in-flight must be at least 1");
     }
-    let mail = Mail::new(args.size, &args.to)?;
+    let mail = Mail::new(args.size, &args.to)?.planned(plan(args)?);
     let (answers, mut answered) = mpsc::channel(1024);
     let submit = (0..args.streams).map(|stream| one_stream(args, &mail, stream, answers.clone()));
-    let submit = futures_util::future::try_join_all(submit);
+    let submit = try_join_all(submit);
     drop(answers);
 
     let mut report = Report::new(args.messages, args.output);
@@ -84,73 +98,30 @@ pub(crate) struct Answer {
     refused: Option<String>,
 }
 
-/// Every `streams`-th message, over a connection of its own.
+/// When messages are to be sent, where not at once.
+fn plan(args: &LoadArgs) -> anyhow::Result<Option<Plan>> {
+    if args.send_in.is_zero() && args.send_over.is_zero() {
+        return Ok(None);
+    }
+    let first = SystemClock.now().checked_add(args.send_in);
+    Ok(Some(Plan {
+        first: first.context("--send-in is too far ahead")?,
+        over: args.send_over,
+        messages: args.messages,
+    }))
+}
+
+/// One stream's part of the messages.
 async fn one_stream(
     args: &LoadArgs,
     mail: &Mail,
     stream: usize,
     answers: mpsc::Sender<Answer>,
 ) -> anyhow::Result<()> {
-    let numbers: Vec<usize> = (stream..args.messages).step_by(args.streams).collect();
-    let (requests, outgoing) = mpsc::channel::<SubmitStreamRequest>(1);
-    let client = ApiClient::new(&args.server)?;
-    let mut submission = client.submission();
-    let incoming = submission.submit_stream(ReceiverStream::new(outgoing));
-    let window = tokio::sync::Semaphore::new(args.in_flight);
-    let sent = std::sync::Mutex::new(std::collections::HashMap::new());
-    let lock = || {
-        sent.lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    };
-
-    let send = async {
-        let mut pace = args.rate.map(|rate| pace(rate, args.streams));
-        for number in &numbers {
-            if let Some(pace) = &mut pace {
-                pace.tick().await;
-            }
-            window
-                .acquire()
-                .await
-                .context("wait for the window")?
-                .forget();
-            lock().insert(number.to_string(), Instant::now());
-            let message = mail.message(*number);
-            let request = SubmitStreamRequest {
-                reference: number.to_string(),
-                message: Some(message),
-            };
-            requests
-                .send(request)
-                .await
-                .context("the server ended the stream")?;
-        }
-        drop(requests);
-        anyhow::Ok(())
-    };
-    let receive = async {
-        let mut responses = incoming.await.context("open a stream")?.into_inner();
-        let mut missing = numbers.len();
-        while let Some(response) = responses.next().await {
-            let response = response.context("read an answer")?;
-            let began = lock().remove(&response.reference);
-            window.add_permits(1);
-            missing -= 1;
-            let took = began.map_or(Duration::ZERO, |began| began.elapsed());
-            answers
-                .send(Answer {
-                    took,
-                    refused: refusal(response),
-                })
-                .await
-                .context("count an answer")?;
-        }
-        if missing > 0 {
-            bail!("the server ended a stream with {missing} messages unanswered");
-        }
-        anyhow::Ok(())
-    };
-    tokio::try_join!(send, receive).map(drop)
+    match args.batch {
+        0 => streamed::submit(args, mail, stream, answers).await,
+        batch => batch::submit(args, mail, stream, batch, answers).await,
+    }
 }
 
 /// Ticks at one stream's part of the rate.
@@ -161,8 +132,9 @@ fn pace(rate: Rate, streams: usize) -> tokio::time::Interval {
     ticks
 }
 
-fn refusal(response: SubmitStreamResponse) -> Option<String> {
-    match response.result.and_then(|result| result.outcome) {
+/// Why a message was refused, if it was.
+fn refusal(result: Option<SubmitResult>) -> Option<String> {
+    match result.and_then(|result| result.outcome) {
         Some(Outcome::Accepted(_)) => None,
         Some(Outcome::Refused(error)) => Some(error.detail),
         None => Some("an answer without a result".to_owned()),
