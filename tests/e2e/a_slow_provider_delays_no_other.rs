@@ -90,6 +90,7 @@ fn one_message_a_second(name: &str) -> RawProvider {
             rate: "1/s".into(),
             ..RawLimits::default()
         },
+        ..RawProvider::default()
     }
 }
 
