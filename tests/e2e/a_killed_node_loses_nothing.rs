@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream;
 use postrider::local::Service;
-use tests::{Books, Cluster, Setup, keyed, messages, moments, submit_stubbornly};
+use tests::{Api, Books, Cluster, Setup, keyed, messages, moments, submit_stubbornly};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::PROGRAM;
 use super::broker;
@@ -63,9 +64,7 @@ async fn a_killed_node_loses_nothing() -> anyhow::Result<()> {
     };
     tokio::try_join!(submit, kill)?;
 
-    books
-        .read_until_ended(count, &mut api.events().await?, PATIENCE)
-        .await?;
+    read_stubbornly(&mut books, count, &api).await?;
     drained(cluster.nats_url()?).await?;
     let reconciled = books.reconcile(cluster.ledger()?);
     println!(
@@ -98,6 +97,22 @@ async fn copies_are_never_thinned_out_by_a_process_that_knows_of_fewer() -> anyh
         assert_eq!(info.config.num_replicas, NODES, "{name}");
     }
     cluster.finish().await
+}
+
+/// Reads events until `count` jobs have ended; a watch that ends while the servers find together is begun anew.
+async fn read_stubbornly(books: &mut Books, count: usize, api: &Api) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let Ok(mut events) = api.events().await else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        match books.read_until_ended(count, &mut events, PATIENCE).await {
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => {}
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// Kills the node that leads [`STREAM`], and starts it again.

@@ -127,6 +127,7 @@ fn one_message_a_second(name: &str) -> RawProvider {
             rate: "1/s".into(),
             ..RawLimits::default()
         },
+        ..RawProvider::default()
     }
 }
 

@@ -39,6 +39,10 @@ struct State {
     denial: Option<Denial>,
     share: Option<Bucket>,
     slots: BTreeMap<SlotId, Instant>,
+    /// The most slots held at once of late, and since when.
+    most_slots: (usize, Instant),
+    /// How many workers have slots of this path, as Redis said last.
+    sharers: Option<u32>,
     limits: Limits,
     asked_at: Instant,
 }
@@ -63,6 +67,8 @@ impl Gate {
                 denial: None,
                 share: None,
                 slots: BTreeMap::new(),
+                most_slots: (0, Instant::now()),
+                sharers: None,
                 limits: *limits,
                 asked_at: Instant::now(),
             }),
@@ -153,7 +159,41 @@ impl Gate {
 
     /// Notes a slot that Redis granted or renewed at `at`.
     pub(crate) fn hold(&self, id: SlotId, at: Instant) {
-        self.state().slots.insert(id, at);
+        let mut state = self.state();
+        state.slots.insert(id, at);
+        let (held, (most, _)) = (state.slots.len(), state.most_slots);
+        if held >= most {
+            state.most_slots = (held, at);
+        }
+    }
+
+    /// Whether this worker held more slots within the last `time` than it holds now: another one then takes the place of
+    /// one that was given back.
+    pub(crate) fn has_given_back(&self, time: Duration) -> bool {
+        let mut state = self.state();
+        let (most, since) = state.most_slots;
+        if since.elapsed() > time {
+            state.most_slots = (state.slots.len(), Instant::now());
+        }
+        state.slots.len() < most && since.elapsed() <= time
+    }
+
+    /// Notes how many workers have slots of this path.
+    pub(crate) fn shared_by(&self, sharers: u32) {
+        self.state().sharers = Some(sharers.max(1));
+    }
+
+    /// This worker has no slot of this path, and so does not know who else has.
+    pub(crate) fn forget_sharers(&self) {
+        self.state().sharers = None;
+    }
+
+    /// Among how many workers the path is shared while Redis is away: those that had slots of it, if this one had, and
+    /// otherwise all of `workers`.
+    pub(crate) fn sharers(&self, workers: u32) -> u32 {
+        self.state()
+            .sharers
+            .map_or(workers, |sharers| sharers.min(workers))
     }
 
     /// Notes a renewal, unless the slot was released meanwhile.

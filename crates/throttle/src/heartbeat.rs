@@ -153,11 +153,12 @@ impl Heart {
             slots,
         );
         let asked_at = Instant::now();
-        let (workers, epoch): BeatReply = inner.link.ask(line, &script).await?;
+        let (workers, epoch, sharers): BeatReply = inner.link.ask(line, &script).await?;
         inner.count_workers(workers);
         inner.remember_epoch(&epoch);
-        for slot in held {
+        for (slot, sharers) in held.iter().zip(sharers) {
             slot.gate.renewed(slot.id, asked_at);
+            slot.gate.shared_by(sharers);
         }
         Ok(())
     }
@@ -165,7 +166,11 @@ impl Heart {
     fn held(&self) -> Vec<Held> {
         let mut held = Vec::new();
         for gate in self.inner.live_gates() {
-            for id in gate.slots() {
+            let slots = gate.slots();
+            if slots.is_empty() {
+                gate.forget_sharers();
+            }
+            for id in slots {
                 held.push(Held {
                     gate: Arc::clone(&gate),
                     id,

@@ -36,6 +36,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Slot<'a> {
     pub(crate) member: &'a str,
     pub(crate) connections: u32,
+    /// Whether it takes the place of one that this worker held before.
+    pub(crate) replaces: bool,
 }
 
 /// Tokens that are asked for.
@@ -48,8 +50,8 @@ pub(crate) struct Tokens {
 /// The verdict, the tokens granted, the wait in microseconds, and the epoch.
 pub(crate) type AdmitReply = (u8, u32, u64, String);
 
-/// The number of live workers, and the epoch.
-pub(crate) type BeatReply = (u32, String);
+/// The number of live workers, the epoch, and for each slot how many workers have slots of its path.
+pub(crate) type BeatReply = (u32, String, Vec<u32>);
 
 /// What `admit.lua` decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl Scripts {
         let slot = question.slot.unwrap_or(Slot {
             member: "",
             connections: 0,
+            replaces: false,
         });
         call.arg(slot.member).arg(slot.connections);
         match question.tokens {
@@ -103,6 +106,7 @@ impl Scripts {
                 .arg((wanted / 2).max(1)),
             None => call.arg(0).arg(0).arg(0).arg(0),
         };
+        call.arg(u8::from(slot.replaces));
         call
     }
 

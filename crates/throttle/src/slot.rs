@@ -92,7 +92,7 @@ impl SlotGuard {
         }
         match inner.link.mode() {
             Mode::Shared => false,
-            Mode::Local => gate.is_within_share(*id, inner.workers()),
+            Mode::Local => gate.is_within_share(*id, gate.sharers(inner.workers())),
         }
     }
 

@@ -96,7 +96,7 @@ impl Throttle {
             Ok(Decision::ConnectionsInUse { wait }) => Wait::for_connection(wait),
             Err(Away) => match claim
                 .gate
-                .open_of_share(claim.id, &self.inner.share(limits))
+                .open_of_share(claim.id, &self.inner.share(&claim.gate, limits))
             {
                 Ok(()) => return Ok(SlotGuard::new(claim, path.clone())),
                 // The claim stays: Redis may have granted before it failed, so the slot must be released.
@@ -126,7 +126,7 @@ impl Throttle {
         };
         match decision {
             Ok(decision) => gate.settle(limits, &terms, decision),
-            Err(Away) => gate.take_of_share(&self.inner.share(limits)),
+            Err(Away) => gate.take_of_share(&self.inner.share(&gate, limits)),
         }
     }
 
@@ -178,6 +178,7 @@ impl Inner {
             slot: Some(Slot {
                 member: &member,
                 connections: limits.connections(),
+                replaces: claim.gate.has_given_back(self.settings.slot_ttl),
             }),
             tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
         };
@@ -247,8 +248,8 @@ impl Inner {
         self.workers.store(live.max(1), Ordering::Relaxed);
     }
 
-    fn share(&self, limits: &Limits) -> Limits {
-        limits.share(self.workers())
+    fn share(&self, gate: &Gate, limits: &Limits) -> Limits {
+        limits.share(gate.sharers(self.workers()))
     }
 
     /// What is known of `path`, whose limits are now `limits`.

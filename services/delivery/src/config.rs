@@ -1,6 +1,6 @@
 //! What delivery has to be told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub struct RawConfig {
     pub connect_timeout: String,
     /// How long a server may take for a reply: 5 minutes in RFC 5321, section 4.5.3.2.
     pub reply_timeout: String,
+    /// How long a server may take to receive all the content of one message. It has 3 minutes, or `reply_timeout`, for
+    /// each 32 KiB besides.
+    pub content_timeout: String,
     /// How long a server may take for the reply to the end of a message: 10 minutes in RFC 5321.
     pub end_of_data_timeout: String,
     /// How long an unused connection is kept for the next message.
@@ -66,7 +69,7 @@ pub struct RawLimits {
 }
 
 /// A provider, known by where its MX records point.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawProvider {
     /// Its name: one of the built-in ones ("google", "yahoo", "microsoft365", ...) or your own.
@@ -78,6 +81,21 @@ pub struct RawProvider {
     /// Its limits.
     #[serde(default)]
     pub limits: RawLimits,
+    /// "opportunistic": encrypted where the server offers it, whatever its certificate, otherwise in the clear. "required":
+    /// always, and only to a server whose certificate verifies for the name of the mail exchanger.
+    #[serde(default)]
+    pub tls: RawTls,
+}
+
+/// Whether mail leaves encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawTls {
+    /// Where the server offers it, whatever its certificate; otherwise in the clear.
+    #[default]
+    Opportunistic,
+    /// Always, and only to a server whose certificate verifies for the name of the mail exchanger.
+    Required,
 }
 
 impl Default for RawLimits {
@@ -106,6 +124,7 @@ impl Default for RawConfig {
                 .into(),
             connect_timeout: "30s".into(),
             reply_timeout: "5min".into(),
+            content_timeout: "30min".into(),
             end_of_data_timeout: "10min".into(),
             idle_timeout: "5s".into(),
             drain_deadline: "11min".into(),
@@ -157,6 +176,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For a reply.
     pub reply: Duration,
+    /// For all the content of a message.
+    pub content: Duration,
     /// For the reply to the end of a message.
     pub end_of_data: Duration,
     /// For the next message to send.
@@ -192,6 +213,8 @@ pub struct Config {
     pub limits: LimitTable,
     /// Providers known by their MX hosts, besides the built-in ones: name and host suffixes.
     pub providers: Vec<(Provider, Vec<String>)>,
+    /// Providers to which no mail leaves in the clear.
+    pub tls_required: HashSet<Provider>,
 }
 
 impl TryFrom<RawConfig> for Config {
@@ -228,6 +251,12 @@ impl TryFrom<RawConfig> for Config {
                 timeouts: timeouts?,
                 drain_deadline: drain_deadline?,
                 limits: limits?,
+                tls_required: raw
+                    .providers
+                    .iter()
+                    .filter(|known| known.tls == RawTls::Required)
+                    .map(|known| Provider::new(&known.name))
+                    .collect(),
                 providers: raw
                     .providers
                     .into_iter()
@@ -263,11 +292,13 @@ fn timeouts(faults: &mut Faults, raw: &RawConfig) -> Option<Timeouts> {
     let mut read = |key, text| faults.check(key, parse_duration(text));
     let connect = read("connect_timeout", &raw.connect_timeout);
     let reply = read("reply_timeout", &raw.reply_timeout);
+    let content = read("content_timeout", &raw.content_timeout);
     let end_of_data = read("end_of_data_timeout", &raw.end_of_data_timeout);
     let idle = read("idle_timeout", &raw.idle_timeout);
     Some(Timeouts {
         connect: connect?,
         reply: reply?,
+        content: content?,
         end_of_data: end_of_data?,
         idle: idle?,
     })

@@ -1,11 +1,12 @@
 //! Makes a connection to a site: which host, which address, with or without TLS.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use model::{BounceClass, Hop, Provider, Reply, Source};
 use routing::{Dialable, Route, Routing};
-use smtp::client::{HostName, Options, Session, SessionError, TlsFailure, TlsMode};
+use smtp::client::{self, HostName, Options, Session, SessionError, TlsFailure, TlsMode};
 use tokio::net::TcpStream;
 
 use crate::config::Timeouts;
@@ -23,6 +24,9 @@ pub(crate) struct Connector {
     pub(crate) source: Source,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) timeouts: Timeouts,
+    /// Providers to which no mail leaves in the clear.
+    pub(crate) tls_required: HashSet<Provider>,
+    /// What every session is opened with, but for what depends on the provider.
     pub(crate) options: Options,
 }
 
@@ -217,13 +221,14 @@ impl Connector {
             .mx_host
             .parse()
             .unwrap_or_else(|_| HostName::from(address));
-        let failure = match Session::open(stream, &host, &self.options).await {
+        let options = self.options_for(&hop.provider);
+        let failure = match Session::open(stream, &host, &options).await {
             Err(SessionError::Tls(
                 failure @ (TlsFailure::Handshake(_) | TlsFailure::Refused(_)),
             )) => failure,
             opened => return opened,
         };
-        if self.options.tls != TlsMode::Opportunistic {
+        if options.tls != TlsMode::Opportunistic {
             return Err(failure.into());
         }
         tracing::debug!(host = hop.mx_host, error = %failure, "TLS failed, continuing without");
@@ -234,10 +239,22 @@ impl Connector {
             &host,
             &Options {
                 tls: TlsMode::Off,
-                ..self.options.clone()
+                ..options
             },
         )
         .await
+    }
+
+    fn options_for(&self, provider: &Provider) -> Options {
+        let mut options = self.options.clone();
+        options.timeouts = client::Timeouts {
+            content: self.timeouts.content,
+            ..options.timeouts
+        };
+        if self.tls_required.contains(provider) {
+            options.tls = TlsMode::Required;
+        }
+        options
     }
 
     fn hop(&self, provider: &Provider, host: &str, address: IpAddr) -> Hop {
@@ -251,3 +268,6 @@ impl Connector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

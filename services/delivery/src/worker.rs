@@ -250,6 +250,7 @@ fn connector(
         source: config.source.clone(),
         source_address: config.source_address,
         timeouts: config.timeouts,
+        tls_required: config.tls_required.clone(),
         options: Options {
             timeouts,
             ..Options::new(hello, tls_settings)

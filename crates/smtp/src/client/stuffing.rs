@@ -90,6 +90,35 @@ mod tests {
         assert_eq!(stuffed(&[b"a", b".b\r\n..\r\n"]), b"a.b\r\n...\r\n");
     }
 
+    /// Every string over CR, LF and dot up to nine octets, between two letters: 29,524 attempts at smuggling.
+    ///
+    /// A receiver may take any of CR, LF and CRLF for the end of a line; each sees one message.
+    #[test]
+    fn no_receiver_however_lenient_sees_an_end_where_none_was_written() {
+        let alphabet = b"\r\n.";
+        let mut sent = 0;
+        for length in 0..=9_u32 {
+            for number in 0..3_usize.pow(length) {
+                let middle = (0..length).map(|place| alphabet[number / 3_usize.pow(place) % 3]);
+                let text: Vec<u8> = [b'a'].into_iter().chain(middle).chain([b'b']).collect();
+                let chunks = [&text[..text.len() / 2], &text[text.len() / 2..]];
+                let Ok(content) = Content::new(&chunks) else {
+                    continue;
+                };
+                sent += 1;
+                let wire = on_the_wire(&content);
+                let ends_line = |octet: u8| octet == b'\r' || octet == b'\n';
+                let ends = wire
+                    .windows(3)
+                    .filter(|three| ends_line(three[0]) && three[1] == b'.' && ends_line(three[2]));
+                assert_eq!(ends.count(), 1, "{}", text.escape_ascii());
+                assert!(wire.ends_with(b"\r\n.\r\n"));
+            }
+        }
+        // Dots and whole CRLFs, in any order: a(n) = a(n - 1) + a(n - 2).
+        assert_eq!(sent, 1 + 1 + 2 + 3 + 5 + 8 + 13 + 21 + 34 + 55);
+    }
+
     proptest! {
         #[test]
         fn chunks_are_stuffed_as_the_whole_would_be(

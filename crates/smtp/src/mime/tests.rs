@@ -170,6 +170,18 @@ fn a_digest_holds_messages_that_need_not_say_so() {
 }
 
 #[test]
+fn a_part_without_anything_stays_one() {
+    let made = reencoded(
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n--b\n\ntext with ü\n--b",
+    );
+    assert_eq!(
+        made.unwrap(),
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n--b\n\
+         Content-Transfer-Encoding: quoted-printable\n\ntext with =C3=BC\n--b"
+    );
+}
+
+#[test]
 fn what_must_not_or_cannot_be_encoded_says_why() {
     let deep = "Content-Type: message/rfc822\n\n".repeat(DEPTH_LIMIT) + "\nü\n";
     for (message, obstacle) in [

@@ -4,7 +4,7 @@
 --
 -- KEYS  epoch, workers, then the slots key of each slot
 -- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker, then each slot
--- Reply live workers, epoch
+-- Reply live workers, epoch, then for each slot how many workers have slots of its path
 local slot_ttl = tonumber(ARGV[3])
 local id = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
 redis.call('PEXPIRE', KEYS[1], 86400000)
@@ -20,4 +20,21 @@ for index = 3, #KEYS do
     redis.call('PEXPIRE', KEYS[index], ttl)
   end
 end
-return {redis.call('ZCARD', KEYS[2]), id}
+
+-- The members of a path's slots are <worker>:<number>.
+local function sharers(key)
+  local seen, count = {}, 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now), '+inf')) do
+    local worker = string.match(member, '^(.*):')
+    if not seen[worker] then
+      seen[worker], count = true, count + 1
+    end
+  end
+  return count
+end
+
+local counts = {}
+for index = 3, #KEYS do
+  counts[index - 2] = KEYS[index] == KEYS[index - 1] and counts[index - 3] or sharers(KEYS[index])
+end
+return {redis.call('ZCARD', KEYS[2]), id, counts}

@@ -1,6 +1,7 @@
 //! The client against peers that do as they are told, over an in-memory stream.
 
 mod chunking;
+mod combinations;
 mod content;
 mod fence;
 mod opening;

@@ -1,0 +1,140 @@
+//! Redis is killed, stopped, and made to forget everything once a second, while two workers send to a provider with a
+//! limit: the limit holds to within 2 %, sending goes on at 70 % of it or more, and nothing is lost.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{Clock as _, SystemClock};
+use rustix::process::Signal;
+use tests::{Books, Cluster, Setup, flush_all, letter, submit_all};
+
+use super::PROGRAM;
+
+const MESSAGES: usize = 2500;
+const RATE: f64 = 100.0;
+const CONNECTIONS: u32 = 10;
+/// How much a limit may be exceeded.
+const TOLERANCE: f64 = 1.02;
+/// How much of it must be used.
+const USED: f64 = 0.7;
+/// Windows over which the limit must hold.
+const WINDOWS: [u64; 3] = [1, 5, 10];
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Killed, and never seen again.
+    Dies,
+    /// Stopped for some seconds, twice.
+    Stops,
+    /// Made to forget everything, every second.
+    Forgets,
+}
+
+#[tokio::test]
+async fn limits_hold_when_redis_dies() -> anyhow::Result<()> {
+    hold_through(Fault::Dies).await
+}
+
+#[tokio::test]
+async fn limits_hold_when_redis_stops() -> anyhow::Result<()> {
+    hold_through(Fault::Stops).await
+}
+
+#[tokio::test]
+async fn limits_hold_when_redis_forgets() -> anyhow::Result<()> {
+    hold_through(Fault::Forgets).await
+}
+
+async fn hold_through(fault: Fault) -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM)
+        .configured(|config| {
+            config.delivery.limits.rate = format!("{RATE}/s");
+            config.delivery.limits.connections = CONNECTIONS;
+            config.delivery.limits.messages_per_connection = 50;
+        })
+        .saying_anything();
+    let mut cluster = setup.start_with(2).await?;
+    let api = cluster.api(0)?;
+    let mut events = api.events().await?;
+    let mut books = Books::default();
+    let letters = (0..MESSAGES).map(|number| letter(&format!("customer{number}@gmail.example")));
+    submit_all(&api, letters, |answer| books.accepted(answer)).await?;
+    books
+        .read_until_ended(MESSAGES / 10, &mut events, PATIENCE)
+        .await?;
+
+    let began = SystemClock.now();
+    let end = books.read_until_ended(MESSAGES, &mut events, PATIENCE);
+    tokio::select! {
+        ended = end => ended?,
+        struck = strike(&mut cluster, fault) => { let never: anyhow::Result<()> = struck; never? }
+    }
+    let ledger = cluster.ledger()?;
+    let mut times: Vec<f64> = ledger
+        .iter()
+        .map(|entry| {
+            entry
+                .time
+                .duration_since(Timestamp::UNIX_EPOCH)
+                .as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    check_limit(&times);
+    let since = began.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+    let under_fault: Vec<&f64> = times.iter().filter(|time| **time > since).collect();
+    let took = under_fault.last().map_or(0.0, |last| **last - since);
+    let used = under_fault.len() as f64 / took / RATE;
+    println!("{:.0} % of the limit used", used * 100.0);
+    assert!(used >= USED, "{used}");
+
+    let reconciled = books.reconcile(ledger);
+    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
+    assert!(
+        reconciled.duplicates.is_empty(),
+        "{:#?}",
+        reconciled.duplicates
+    );
+    cluster.finish().await
+}
+
+/// Does to Redis what it has to suffer, until this future is dropped.
+async fn strike(cluster: &mut Cluster, fault: Fault) -> anyhow::Result<()> {
+    let seconds = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+    match fault {
+        Fault::Dies => cluster.stack()?.redis().child().signal(Signal::KILL)?,
+        Fault::Stops => {
+            for _ in 0..2 {
+                cluster.stack()?.redis().child().signal(Signal::STOP)?;
+                seconds(6).await;
+                cluster.stack()?.redis().child().signal(Signal::CONT)?;
+                seconds(4).await;
+            }
+        }
+        Fault::Forgets => loop {
+            flush_all(&cluster.stack()?.redis().url).await?;
+            seconds(1).await;
+        },
+    }
+    std::future::pending().await
+}
+
+/// In no window has more arrived than the limit allows: a burst of one second's worth, and the rate.
+fn check_limit(times: &[f64]) {
+    for window in WINDOWS {
+        let window = window as f64;
+        let allowed = (RATE + RATE * window) * TOLERANCE;
+        let mut first = 0;
+        for (last, time) in times.iter().enumerate() {
+            while time - times[first] > window {
+                first += 1;
+            }
+            let count = last - first + 1;
+            assert!(
+                count as f64 <= allowed,
+                "{count} in {window} s, {allowed} allowed"
+            );
+        }
+    }
+}
