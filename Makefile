@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults check
+.PHONY: help tools build demo up fmt lint docs config-reference test faults smuggling peers check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -36,5 +36,12 @@ test: tools ## Run all tests
 faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
 	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
 	  a_killed a_stopped
+
+smuggling: tools ## Send every string of line ends and dots up to nine octets through a cluster
+	POSTRIDER_TEST_STRING_LENGTH=9 cargo test --package tests --test e2e -- --nocapture every_string
+
+peers: tools ## Deliver to Postfix, Exim, OpenSMTPD and aiosmtpd, and compare what arrives octet by octet
+	@deploy/peers.sh
+	cargo test --package tests --features peers --test peers -- --nocapture --test-threads 1
 
 check: lint docs test ## All of CI
