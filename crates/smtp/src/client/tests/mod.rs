@@ -3,6 +3,7 @@
 mod chunking;
 mod content;
 mod fence;
+mod matrix;
 mod opening;
 mod peer;
 mod pipelining;
