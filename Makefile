@@ -1,7 +1,7 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
 .PHONY: help tools build demo up fmt lint docs config-reference test faults powercut bench-smtp fuzz bench bench-quick \
-  bench-tools check
+  bench-tools smuggling peers check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,5 +58,12 @@ bench: bench-tools ## Measure beside Postfix, 20 minutes: a table, and target/be
 
 bench-quick: bench-tools ## A first look at the same, 7 minutes; not for figures
 	target/release/bench --quick
+
+smuggling: tools ## Send every string of line ends and dots up to nine octets through a cluster
+	POSTRIDER_TEST_STRING_LENGTH=9 cargo test --package tests --test e2e -- --nocapture every_string
+
+peers: tools ## Deliver to Postfix, Exim, OpenSMTPD and aiosmtpd, and compare what arrives octet by octet
+	@deploy/peers.sh
+	cargo test --package tests --features peers --test peers -- --nocapture --test-threads 1
 
 check: lint docs test ## All of CI

@@ -22,6 +22,7 @@ mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
 mod limits_hold_whatever_becomes_of_redis;
+mod no_string_smuggles_a_message;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
 mod the_queue_sets_itself_up;

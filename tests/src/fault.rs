@@ -23,6 +23,7 @@ pub fn moments(count: usize, messages: usize) -> Vec<usize> {
         .collect()
 }
 
-fn number<T: FromStr>(variable: &str) -> Option<T> {
+/// The number that an environment variable holds; none where it is not set.
+pub fn number<T: FromStr>(variable: &str) -> Option<T> {
     runtime::environment(variable)?.parse().ok()
 }

@@ -1,14 +1,21 @@
 //! Mail to send.
 
-use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
 use api::v1::submit_request::Content;
-use api::v1::{Class, MessageParts, SubmitRequest, SubmitResponse};
+use api::v1::submit_result::Outcome;
+use api::v1::{Class, EventKind, MessageParts, SubmitBatchRequest, SubmitRequest, SubmitResponse};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::{Instant, timeout_at};
 
 use crate::Api;
 
 /// Calls in flight at once.
 const IN_FLIGHT: usize = 32;
+/// Messages in one batch.
+const BATCH: usize = 500;
 
 /// A letter to one recipient.
 pub fn letter(to: &str) -> SubmitRequest {
@@ -43,4 +50,50 @@ pub async fn submit_all(
         accepted(answer);
     }
     Ok(())
+}
+
+/// A message as `content` has it, to one recipient.
+pub fn raw(to: &str, content: Vec<u8>) -> SubmitRequest {
+    SubmitRequest {
+        content: Some(Content::Raw(content.into())),
+        ..letter(to)
+    }
+}
+
+/// Submits all of `requests` in batches, waits until each has come to its end, and answers what happened, by recipient.
+pub async fn deliver_all(
+    api: &Api,
+    requests: Vec<SubmitRequest>,
+    patience: Duration,
+) -> anyhow::Result<BTreeMap<String, EventKind>> {
+    let count = requests
+        .iter()
+        .map(|request| request.recipients.len())
+        .sum();
+    let mut left = requests.into_iter().peekable();
+    while left.peek().is_some() {
+        let messages = left.by_ref().take(BATCH).collect();
+        let batch = SubmitBatchRequest { messages };
+        let answer = api.submission().submit_batch(batch).await?.into_inner();
+        for result in answer.results {
+            if let Some(Outcome::Refused(error)) = result.outcome {
+                bail!("refused: {error:?}");
+            }
+        }
+    }
+    let mut events = api.events().await?;
+    let deadline = Instant::now() + patience;
+    let mut ended = BTreeMap::new();
+    while ended.len() < count {
+        let next = timeout_at(deadline, events.next()).await;
+        let next = next.with_context(|| format!("{} of {count} ended", ended.len()))?;
+        let event = next.context("the server ended the watch")??;
+        match event.kind() {
+            EventKind::Unspecified | EventKind::Accepted | EventKind::Deferred => {}
+            kind => {
+                ended.insert(event.recipient, kind);
+            }
+        }
+    }
+    Ok(ended)
 }

@@ -154,6 +154,11 @@ impl Stack {
         &self.keys
     }
 
+    /// The port of all mail exchangers.
+    pub fn mx_port(&self) -> u16 {
+        self.config.delivery.mx_port
+    }
+
     /// What the simulator writes down.
     pub fn ledger(&self) -> PathBuf {
         self.dir.join("ledger.jsonl")

@@ -4,6 +4,7 @@ mod chunking;
 mod combinations;
 mod content;
 mod fence;
+mod matrix;
 mod opening;
 mod peer;
 mod pipelining;
