@@ -17,6 +17,7 @@ mod accepted_means_synced;
 mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
+mod jobs_that_come_together_are_committed_together;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
 mod the_queue_sets_itself_up;
