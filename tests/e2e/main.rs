@@ -21,6 +21,7 @@ mod accepted_means_synced;
 mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
+mod jobs_that_come_together_are_committed_together;
 mod limits_hold_whatever_becomes_of_redis;
 mod no_string_smuggles_a_message;
 mod sigterm_drains_without_duplicates;
