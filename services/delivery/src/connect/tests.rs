@@ -68,6 +68,7 @@ async fn session_in_the_clear(tls_required: &[Provider]) -> Result<Session, Sess
     let settings = server::Settings {
         hostname: "mx.example.com".parse().unwrap(),
         extensions: Extensions::all(),
+        ehlo_lines: Vec::new(),
         max_message: ByteSize(1000),
         tls: None,
         limits: Limits::default(),
