@@ -12,11 +12,12 @@ use tests::{PATIENCE, Setup, eventually, letter};
 
 use super::PROGRAM;
 
-/// The second attempt comes 3.2 to 4.8 s after the first, inside the lifetime, and the third would come after it.
-const RETRY: &str = "4s";
-const LIFETIME: u32 = 6;
+/// The second attempt comes 4 to 6 s after the first, inside the lifetime also where the first comes late, and the third
+/// would come after it.
+const RETRY: &str = "5s";
+const LIFETIME: u32 = 8;
 const NEXT_ATTEMPT: std::ops::RangeInclusive<SignedDuration> =
-    SignedDuration::from_millis(3200)..=SignedDuration::from_millis(4800);
+    SignedDuration::from_millis(4000)..=SignedDuration::from_millis(6000);
 
 const RECIPIENTS: [&str; 9] = [
     "success@gmail.example",
