@@ -17,6 +17,9 @@ use crate::{Limits, Mode, Reason, Wait};
 /// How long a path that nobody asks about is remembered: longer than any bucket matters.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// How long an answer that tokens are to be taken from the share stands.
+const APART: Duration = Duration::from_millis(250);
+
 /// A slot's number within this process; also its age.
 pub(crate) type SlotId = u64;
 
@@ -37,14 +40,21 @@ pub(crate) struct Gate {
 struct State {
     lease: Lease,
     denial: Option<Denial>,
-    share: Option<Bucket>,
+    share: Option<Share>,
+    /// Until when tokens are taken from the share without asking again.
+    apart: Option<Instant>,
     slots: BTreeMap<SlotId, Instant>,
-    /// The most slots held at once of late, and since when.
-    most_slots: (usize, Instant),
     /// How many workers have slots of this path, as Redis said last.
     sharers: Option<u32>,
     limits: Limits,
     asked_at: Instant,
+}
+
+/// This worker's own bucket, and from when on it may be used.
+#[derive(Debug)]
+struct Share {
+    bucket: Bucket,
+    opens: Instant,
 }
 
 /// Redis said no, and until when that answer stands while the limits stay the same.
@@ -66,8 +76,8 @@ impl Gate {
                 lease: Lease::default(),
                 denial: None,
                 share: None,
+                apart: None,
                 slots: BTreeMap::new(),
-                most_slots: (0, Instant::now()),
                 sharers: None,
                 limits: *limits,
                 asked_at: Instant::now(),
@@ -90,11 +100,19 @@ impl Gate {
     }
 
     /// Answers from what is already known; none where somebody must be asked.
-    pub(crate) fn answer(&self, limits: &Limits, mode: Mode) -> Option<Result<(), Wait>> {
+    pub(crate) fn answer(
+        &self,
+        limits: &Limits,
+        share: &Limits,
+        mode: Mode,
+    ) -> Option<Result<(), Wait>> {
         let now = Instant::now();
         let mut state = self.state();
         if state.lease.spend(now) {
             return Some(Ok(()));
+        }
+        if mode == Mode::Shared && state.apart.is_some_and(|until| until > now) {
+            return Some(state.take_of_share(share, now, Duration::ZERO));
         }
         match (&state.denial, mode) {
             (Some(denial), Mode::Shared) if denial.until > now && denial.limits == *limits => {
@@ -116,13 +134,19 @@ impl Gate {
     pub(crate) fn settle(
         &self,
         limits: &Limits,
+        share: &Limits,
         terms: &Terms,
         decision: Decision,
     ) -> Result<(), Wait> {
         let now = Instant::now();
         let mut state = self.state();
+        if let Decision::OfShare { time } = decision {
+            return state.keep_apart(share, now, time);
+        }
         state.share = None;
+        state.apart = None;
         let wait = match decision {
+            Decision::OfShare { .. } => return Ok(()),
             Decision::Granted { tokens } => {
                 state.lease.fill(tokens, now + terms.validity);
                 state.denial = None;
@@ -141,41 +165,38 @@ impl Gate {
     }
 
     /// Takes a token from this worker's own share.
-    pub(crate) fn take_of_share(&self, share: &Limits) -> Result<(), Wait> {
-        self.state().take_of_share(share, Instant::now())
+    ///
+    /// A share that was not in use opens after `delay`: others may find Redis well, and need as long to hear that
+    /// this worker did not.
+    pub(crate) fn take_of_share(&self, share: &Limits, delay: Duration) -> Result<(), Wait> {
+        self.state().take_of_share(share, Instant::now(), delay)
+    }
+
+    /// Takes a token from this worker's own share, on Redis's word that all do so for `time`.
+    pub(crate) fn keep_apart(&self, share: &Limits, time: Duration) -> Result<(), Wait> {
+        self.state().keep_apart(share, Instant::now(), time)
     }
 
     /// Takes a slot, and a token with it, from this worker's own share.
-    pub(crate) fn open_of_share(&self, id: SlotId, share: &Limits) -> Result<(), Wait> {
+    pub(crate) fn open_of_share(
+        &self,
+        id: SlotId,
+        share: &Limits,
+        delay: Duration,
+    ) -> Result<(), Wait> {
         let now = Instant::now();
         let mut state = self.state();
         if state.slots.len() >= share.connections() as usize {
             return Err(Wait::for_connection(Duration::MAX));
         }
-        state.take_of_share(share, now)?;
+        state.take_of_share(share, now, delay)?;
         state.slots.insert(id, now);
         Ok(())
     }
 
     /// Notes a slot that Redis granted or renewed at `at`.
     pub(crate) fn hold(&self, id: SlotId, at: Instant) {
-        let mut state = self.state();
-        state.slots.insert(id, at);
-        let (held, (most, _)) = (state.slots.len(), state.most_slots);
-        if held >= most {
-            state.most_slots = (held, at);
-        }
-    }
-
-    /// Whether this worker held more slots within the last `time` than it holds now: another one then takes the place of
-    /// one that was given back.
-    pub(crate) fn has_given_back(&self, time: Duration) -> bool {
-        let mut state = self.state();
-        let (most, since) = state.most_slots;
-        if since.elapsed() > time {
-            state.most_slots = (state.slots.len(), Instant::now());
-        }
-        state.slots.len() < most && since.elapsed() <= time
+        self.state().slots.insert(id, at);
     }
 
     /// Notes how many workers have slots of this path.
@@ -238,13 +259,26 @@ impl Gate {
 }
 
 impl State {
-    fn take_of_share(&mut self, share: &Limits, now: Instant) -> Result<(), Wait> {
+    fn keep_apart(&mut self, share: &Limits, now: Instant, time: Duration) -> Result<(), Wait> {
+        self.denial = None;
+        self.apart = Some(now + time.min(APART));
+        self.take_of_share(share, now, Duration::ZERO)
+    }
+
+    fn take_of_share(&mut self, share: &Limits, now: Instant, delay: Duration) -> Result<(), Wait> {
         // Tokens of a share are used one by one, so no lease is taken out of the burst.
         let Some(terms) = Terms::of(share, Duration::ZERO) else {
             return Ok(());
         };
-        let bucket = self.share.get_or_insert_with(|| Bucket::empty(&terms, now));
-        bucket.take(&terms, now).map_err(|retry_after| Wait {
+        let share = self.share.get_or_insert_with(|| Share {
+            bucket: Bucket::empty(&terms, now + delay),
+            opens: now + delay,
+        });
+        let taken = match share.opens.saturating_duration_since(now) {
+            Duration::ZERO => share.bucket.take(&terms, now),
+            closed => Err(closed),
+        };
+        taken.map_err(|retry_after| Wait {
             reason: Reason::RateLimited,
             retry_after,
         })

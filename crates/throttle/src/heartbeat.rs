@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::Mode;
 use crate::gate::{Gate, SlotId};
 use crate::link::{Away, Line};
-use crate::scripts::BeatReply;
+use crate::scripts::{BeatReply, Presence};
 use crate::slot::Release;
 use crate::throttle::Inner;
 
@@ -70,7 +70,7 @@ impl Heart {
                 () = sleep_until(next) => {
                     next = self.next_beat();
                     // A failure shows in the mode.
-                    let _ = self.beat(line).await;
+                    let _ = self.beat(line, Presence::Steady).await;
                 }
                 count = self.released.recv_many(&mut batch, RELEASED_AT_ONCE) => {
                     if count == 0 {
@@ -90,7 +90,11 @@ impl Heart {
         loop {
             if let Ok(line) = self.inner.link.dial().await {
                 self.pause(self.return_delay()).await?;
-                if self.beat(&line).await.is_ok() {
+                let presence = match self.inner.link.was_away() {
+                    true => Presence::Returning,
+                    false => Presence::Steady,
+                };
+                if self.beat(&line, presence).await.is_ok() {
                     self.inner.link.restore(line);
                     self.mode.mark_unchanged();
                     return Ok(());
@@ -129,18 +133,18 @@ impl Heart {
     }
 
     /// Tells Redis that this worker lives and which slots it holds.
-    async fn beat(&self, line: &Line) -> Result<(), Away> {
+    async fn beat(&self, line: &Line, presence: Presence) -> Result<(), Away> {
         let held = self.held();
         if held.is_empty() {
-            return self.renew(line, &[]).await;
+            return self.renew(line, presence, &[]).await;
         }
         for part in held.chunks(RENEWED_AT_ONCE) {
-            self.renew(line, part).await?;
+            self.renew(line, presence, part).await?;
         }
         Ok(())
     }
 
-    async fn renew(&self, line: &Line, held: &[Held]) -> Result<(), Away> {
+    async fn renew(&self, line: &Line, presence: Presence, held: &[Held]) -> Result<(), Away> {
         let inner = &self.inner;
         let epoch = inner.epoch();
         let slots = held
@@ -150,15 +154,19 @@ impl Heart {
             inner.asker(&epoch),
             &inner.workers_key,
             &inner.worker,
+            presence,
             slots,
         );
         let asked_at = Instant::now();
-        let (workers, epoch, sharers): BeatReply = inner.link.ask(line, &script).await?;
-        inner.count_workers(workers);
+        let (workers, epoch, state, sharers): BeatReply = inner.link.ask(line, &script).await?;
+        inner.learn_cell(workers, state);
         inner.remember_epoch(&epoch);
         for (slot, sharers) in held.iter().zip(sharers) {
             slot.gate.renewed(slot.id, asked_at);
-            slot.gate.shared_by(sharers);
+            // While the cell settles, others may not have told of their slots yet.
+            if state == 0 {
+                slot.gate.shared_by(sharers);
+            }
         }
         Ok(())
     }

@@ -36,8 +36,6 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Slot<'a> {
     pub(crate) member: &'a str,
     pub(crate) connections: u32,
-    /// Whether it takes the place of one that this worker held before.
-    pub(crate) replaces: bool,
 }
 
 /// Tokens that are asked for.
@@ -47,18 +45,36 @@ pub(crate) struct Tokens {
     pub(crate) wanted: u32,
 }
 
+/// Whether a heartbeat is the first after an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Returning,
+    Steady,
+}
+
 /// The verdict, the tokens granted, the wait in microseconds, and the epoch.
 pub(crate) type AdmitReply = (u8, u32, u64, String);
 
-/// The number of live workers, the epoch, and for each slot how many workers have slots of its path.
-pub(crate) type BeatReply = (u32, String, Vec<u32>);
+/// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot how many workers have slots of its
+/// path.
+pub(crate) type BeatReply = (u32, String, u8, Vec<u32>);
 
 /// What `admit.lua` decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Granted { tokens: u32 },
-    RateLimited { wait: Duration },
-    ConnectionsInUse { wait: Duration },
+    Granted {
+        tokens: u32,
+    },
+    RateLimited {
+        wait: Duration,
+    },
+    ConnectionsInUse {
+        wait: Duration,
+    },
+    /// For `time`, tokens are taken from this worker's own share; the slot, where one was asked for, is granted.
+    OfShare {
+        time: Duration,
+    },
 }
 
 impl Decision {
@@ -69,6 +85,7 @@ impl Decision {
             0 => Some(Self::Granted { tokens: *tokens }),
             1 => Some(Self::RateLimited { wait }),
             2 => Some(Self::ConnectionsInUse { wait }),
+            3 => Some(Self::OfShare { time: wait }),
             _ => None,
         }
     }
@@ -95,7 +112,6 @@ impl Scripts {
         let slot = question.slot.unwrap_or(Slot {
             member: "",
             connections: 0,
-            replaces: false,
         });
         call.arg(slot.member).arg(slot.connections);
         match question.tokens {
@@ -106,22 +122,26 @@ impl Scripts {
                 .arg((wanted / 2).max(1)),
             None => call.arg(0).arg(0).arg(0).arg(0),
         };
-        call.arg(u8::from(slot.replaces));
         call
     }
 
-    /// A heartbeat of `worker`, which holds `slots`: each its key and its member.
+    /// A heartbeat of `worker`, which holds `slots`: each its key and its member. `presence` says whether it comes back
+    /// from an outage.
     pub(crate) fn beat<'s>(
         &self,
         asker: Asker<'_>,
         workers_key: &str,
         worker: &str,
+        presence: Presence,
         slots: impl Iterator<Item = (&'s str, &'s str)>,
     ) -> ScriptInvocation<'_> {
         let mut call = self.beat.key(asker.epoch_key);
         call.key(workers_key);
         asker.introduce(&mut call);
-        call.arg(worker);
+        call.arg(worker).arg(match presence {
+            Presence::Returning => 1,
+            Presence::Steady => 0,
+        });
         for (key, member) in slots {
             call.key(key).arg(member);
         }

@@ -87,6 +87,9 @@ impl SlotGuard {
         let inner = &self.claim.throttle.inner;
         let Claim { gate, id, .. } = &self.claim;
         // A heartbeat comes every third of the time to live; a quarter is left for closing.
+        if inner.shares_slots() {
+            return gate.is_within_share(*id, gate.sharers(inner.workers()));
+        }
         if gate.is_renewed(*id, inner.settings.slot_ttl.mul_f64(0.75)) {
             return true;
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use model::Path;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) workers_key: String,
     epoch: Mutex<Arc<str>>,
     workers: AtomicU32,
+    /// Since when every heartbeat has found the cell settling after a wipe.
+    settling: Mutex<Option<Instant>>,
     slots: AtomicU64,
     gates: Mutex<HashMap<Path, Arc<Gate>>>,
 }
@@ -64,6 +67,7 @@ impl Throttle {
             workers_key: format!("{{{}}}:workers", settings.cell),
             epoch: Mutex::new("".into()),
             workers: AtomicU32::new(settings.assumed_workers.max(1)),
+            settling: Mutex::default(),
             slots: AtomicU64::new(0),
             gates: Mutex::default(),
             settings,
@@ -80,6 +84,7 @@ impl Throttle {
     pub async fn open(&self, path: &Path, limits: &Limits) -> Result<SlotGuard, Wait> {
         let mut claim = Claim::new(self, self.inner.gate(path, limits));
         let asked_at = Instant::now();
+        let share = self.inner.share(&claim.gate, limits);
         let decision = match self.inner.link.line() {
             Some(line) => self.inner.ask_for_slot(&line, &claim, limits).await,
             None => Err(Away),
@@ -93,15 +98,33 @@ impl Throttle {
                 reason: Reason::RateLimited,
                 retry_after: wait,
             },
-            Ok(Decision::ConnectionsInUse { wait }) => Wait::for_connection(wait),
-            Err(Away) => match claim
-                .gate
-                .open_of_share(claim.id, &self.inner.share(&claim.gate, limits))
-            {
-                Ok(()) => return Ok(SlotGuard::new(claim, path.clone())),
-                // The claim stays: Redis may have granted before it failed, so the slot must be released.
-                Err(wait) => return Err(wait),
-            },
+            // The slot is granted; without a token for it, it is given back.
+            Ok(Decision::OfShare { time }) => {
+                claim.gate.keep_apart(&share, time)?;
+                claim.gate.hold(claim.id, asked_at);
+                return Ok(SlotGuard::new(claim, path.clone()));
+            }
+            Ok(Decision::ConnectionsInUse { wait }) => {
+                if self.inner.shares_slots()
+                    && claim
+                        .gate
+                        .open_of_share(claim.id, &share, Duration::ZERO)
+                        .is_ok()
+                {
+                    return Ok(SlotGuard::new(claim, path.clone()));
+                }
+                Wait::for_connection(wait)
+            }
+            Err(Away) => {
+                match claim
+                    .gate
+                    .open_of_share(claim.id, &share, self.inner.settings.return_jitter)
+                {
+                    Ok(()) => return Ok(SlotGuard::new(claim, path.clone())),
+                    // The claim stays: Redis may have granted before it failed, so the slot must be released.
+                    Err(wait) => return Err(wait),
+                }
+            }
         };
         claim.withdraw();
         Err(denied)
@@ -113,11 +136,12 @@ impl Throttle {
             return Ok(());
         };
         let gate = self.inner.gate(path, limits);
-        if let Some(known) = gate.answer(limits, self.mode()) {
+        let share = self.inner.share(&gate, limits);
+        if let Some(known) = gate.answer(limits, &share, self.mode()) {
             return known;
         }
         let _asking = gate.asking.lock().await;
-        if let Some(known) = gate.answer(limits, self.mode()) {
+        if let Some(known) = gate.answer(limits, &share, self.mode()) {
             return known;
         }
         let decision = match self.inner.link.line() {
@@ -125,8 +149,8 @@ impl Throttle {
             None => Err(Away),
         };
         match decision {
-            Ok(decision) => gate.settle(limits, &terms, decision),
-            Err(Away) => gate.take_of_share(&self.inner.share(&gate, limits)),
+            Ok(decision) => gate.settle(limits, &share, &terms, decision),
+            Err(Away) => gate.take_of_share(&share, self.inner.settings.return_jitter),
         }
     }
 
@@ -178,7 +202,6 @@ impl Inner {
             slot: Some(Slot {
                 member: &member,
                 connections: limits.connections(),
-                replaces: claim.gate.has_given_back(self.settings.slot_ttl),
             }),
             tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
         };
@@ -244,8 +267,26 @@ impl Inner {
         self.workers.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count_workers(&self, live: u32) {
-        self.workers.store(live.max(1), Ordering::Relaxed);
+    /// Takes in what a heartbeat learned: how many workers are alive, and the cell's state as `beat.lua` says it.
+    ///
+    /// A Redis that was wiped or away does not know all workers yet: until the cell has settled, none is missed.
+    pub(crate) fn learn_cell(&self, live: u32, state: u8) {
+        match state {
+            0 => self.workers.store(live.max(1), Ordering::Relaxed),
+            _ => drop(self.workers.fetch_max(live, Ordering::Relaxed)),
+        }
+        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        *settling = match state {
+            2 => Some(settling.unwrap_or_else(Instant::now)),
+            _ => None,
+        };
+    }
+
+    /// Whether Redis is wiped again and again, so that it never knows all slots: then each worker keeps to its share
+    /// of them, as if Redis were away.
+    pub(crate) fn shares_slots(&self) -> bool {
+        let settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        settling.is_some_and(|since| since.elapsed() > self.settings.slot_ttl.mul_f64(1.5))
     }
 
     fn share(&self, gate: &Gate, limits: &Limits) -> Limits {

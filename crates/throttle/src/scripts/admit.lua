@@ -5,10 +5,10 @@
 --       4 slot ('' when only tokens are asked for)  5 connections
 --       6 interval between tokens (ns; 0 when there is no rate)  7 capacity (tokens)  8 tokens wanted
 --       9 tokens worth granting: fewer are not, so that a bucket run dry is not asked for every drop
---       10 '1' when the slot takes the place of one that this worker held before: granted while the cell settles, too
--- Reply verdict (0 granted, 1 rate limited, 2 connections in use), tokens, wait (us), epoch
+-- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
+--       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch
 local slot_ttl = tonumber(ARGV[3])
-local id, settled = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
 local slot, connections = ARGV[4], tonumber(ARGV[5])
 local interval, capacity, wanted, worth =
   ARGV[6] / 1000, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -27,17 +27,18 @@ if slot ~= '' then
     local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
     return no(2, (first[2] or now + slot_ttl) - now)
   end
-  if settled > 0 and ARGV[10] ~= '1' then
+  if settled > 0 then
     return no(2, settled - now)
   end
 end
 
 local granted = 0
-if interval > 0 then
+local shared = interval > 0 and apart == 0
+if shared then
   -- GCRA: the key holds when the bucket will be full again. A missing key is a full bucket.
   local full = math.ceil(capacity * interval)
   local stored = tonumber(redis.call('GET', KEYS[2]))
-  local full_at = stored or (settled > 0 and now + full or now)
+  local full_at = stored or now
   -- Neither a lowered rate nor a clock that went back makes a debt larger than the whole bucket.
   full_at = math.max(now, math.min(full_at, now + full))
   local room = now + full - full_at
@@ -58,5 +59,11 @@ end
 if slot ~= '' then
   redis.call('ZADD', KEYS[3], int(now + slot_ttl), slot)
   redis.call('PEXPIRE', KEYS[3], int(math.ceil(slot_ttl / 1000) + 1000))
+end
+if interval > 0 and not shared then
+  -- What the shares give meanwhile is not counted: the bucket is empty when rates are shared again.
+  local full_at = apart + math.ceil(capacity * interval)
+  redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
+  return {3, 0, int(math.ceil(apart - now)), id}
 end
 return {0, granted, 0, id}

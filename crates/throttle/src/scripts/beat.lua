@@ -3,10 +3,16 @@
 -- Writes slots it does not find, so that a wiped Redis learns who holds what.
 --
 -- KEYS  epoch, workers, then the slots key of each slot
--- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker, then each slot
--- Reply live workers, epoch, then for each slot how many workers have slots of its path
+-- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker  5 whether it comes back from an outage (1, 0),
+--       then each slot
+-- Reply live workers, epoch, state (0 settled, 1 rates are kept apart, 2 the cell settles after a wipe), then for each
+--       slot how many workers have slots of its path
 local slot_ttl = tonumber(ARGV[3])
-local id = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+if ARGV[5] == '1' then
+  apart = now + slot_ttl
+  redis.call('HSET', KEYS[1], 'apart', int(apart))
+end
 redis.call('PEXPIRE', KEYS[1], 86400000)
 
 local expiry = int(now + slot_ttl)
@@ -15,7 +21,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', int(now))
 redis.call('ZADD', KEYS[2], expiry, ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ttl)
 for index = 3, #KEYS do
-  redis.call('ZADD', KEYS[index], expiry, ARGV[index + 2])
+  redis.call('ZADD', KEYS[index], expiry, ARGV[index + 3])
   if KEYS[index] ~= KEYS[index + 1] then
     redis.call('PEXPIRE', KEYS[index], ttl)
   end
@@ -37,4 +43,4 @@ local counts = {}
 for index = 3, #KEYS do
   counts[index - 2] = KEYS[index] == KEYS[index - 1] and counts[index - 3] or sharers(KEYS[index])
 end
-return {redis.call('ZCARD', KEYS[2]), id, counts}
+return {redis.call('ZCARD', KEYS[2]), id, settled > 0 and 2 or apart > 0 and 1 or 0, counts}

@@ -2,7 +2,9 @@
 --
 -- Whoever finds no epoch makes one. A worker that remembers another is the proof that there was something to lose;
 -- a cluster that starts for the first time has no such worker and waits for nothing. After a wipe the cell settles for
--- one slot_ttl: missing buckets are empty, and slots are only renewed, so that every holder can come back first.
+-- one slot_ttl: slots are only renewed, so that every holder can come back first, and rates are kept apart, by each
+-- worker's share. A worker that comes back from an outage keeps the cell apart for as long: others may still be away, and
+-- go on by their shares, which together with the whole rate for those who are back would be too much.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
@@ -10,22 +12,29 @@ local function int(number)
   return string.format('%.0f', number)
 end
 
--- Answers the epoch, and until when the cell settles (0 when it does not).
+-- Answers the epoch, until when the cell settles, and until when rates are kept apart (0 when not).
 local function epoch(key, remembered, proposed, slot_ttl)
-  local id, born, wiped = unpack(redis.call('HMGET', key, 'id', 'born', 'wiped'))
+  local id, born, wiped, apart = unpack(redis.call('HMGET', key, 'id', 'born', 'wiped', 'apart'))
   if not id then
     id, born, wiped = proposed, int(now), remembered ~= '' and '1' or '0'
     redis.call('HSET', key, 'id', id, 'born', born, 'wiped', wiped)
     redis.call('PEXPIRE', key, 86400000)
   end
   local settled = tonumber(born) + slot_ttl
-  -- A clock that went back must not keep the cell settling.
+  apart = tonumber(apart) or 0
+  -- A clock that went back must not keep the cell settling or apart.
+  if apart <= now or apart > now + slot_ttl then
+    apart = 0
+  end
   if now >= settled or now < tonumber(born) then
-    return id, 0
+    return id, 0, apart
   end
   if wiped == '0' and remembered ~= '' and remembered ~= id then
     wiped = '1'
     redis.call('HSET', key, 'wiped', wiped)
   end
-  return id, wiped == '1' and settled or 0
+  if wiped ~= '1' then
+    return id, 0, apart
+  end
+  return id, settled, math.max(settled, apart)
 end
