@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults powercut bench-smtp fuzz bench bench-quick \
+.PHONY: help tools build demo up fmt lint docs config-reference test faults sabotage powercut bench-smtp fuzz bench bench-quick \
   bench-tools smuggling peers check
 
 help: ## Show this list
@@ -37,6 +37,9 @@ test: tools ## Run all tests
 faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
 	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
 	  a_killed a_lost a_stopped
+
+sabotage: tools ## Break the product's promises one by one, and see that a test notices each
+	@deploy/sabotage.sh
 
 powercut: tools ## Cut the power under one and under three nats-servers while mail is accepted; needs root
 	cargo test --release --package tests --test powercut -- --ignored --nocapture --test-threads 1

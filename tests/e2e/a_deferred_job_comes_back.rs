@@ -79,6 +79,29 @@ async fn a_deferred_job_comes_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_deferred_again_and_again_is_delivered_in_the_end() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(1).await?;
+    let api = cluster.api(0)?;
+    api.submit(letter("ann@down.example")).await?;
+    let mut events = api.events().await?;
+    let mut deferrals = 0;
+    let ended = loop {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await;
+        let event = event
+            .with_context(|| format!("after {deferrals} deferrals"))?
+            .context("the watch ended")??;
+        match event.kind() {
+            EventKind::Accepted => {}
+            EventKind::Deferred => deferrals += 1,
+            ended => break ended,
+        }
+    };
+    assert_eq!(ended, EventKind::Delivered);
+    assert!(deferrals >= 2, "{deferrals}");
+    cluster.finish().await
+}
+
+#[tokio::test]
 async fn until_then_its_status_says_when() -> anyhow::Result<()> {
     let setup =
         Setup::new(PROGRAM).configured(|config| config.delivery.retry_delays = vec!["1h".into()]);

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, publish::PublishAck};
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use model::{Class, Domain, JobId, Timestamp};
+use model::{Class, Domain, JobId, Sabotage, Timestamp};
 
 use crate::commit::{Committed, Groups, ReadyJob};
 use crate::{Lane, LaneMap, QueueError};
@@ -90,11 +90,14 @@ impl Publisher {
         payload: Bytes,
     ) -> Result<(), QueueError> {
         let lane = self.lanes.lane(to);
-        let headers = schedule_headers(at, lane.due_subject(class));
+        let mut headers = schedule_headers(at, lane.due_subject(class));
+        if Sabotage::ScheduleWithId.is_on() {
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, job.to_string());
+        }
         let stored = self
             .publish(&lane.schedule_subject(class, job), headers, payload)
             .await?;
-        if stored.duplicate {
+        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
             Err(QueueError::ScheduleNotStored)
         } else {
             Ok(())

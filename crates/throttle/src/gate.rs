@@ -44,6 +44,8 @@ struct State {
     /// Until when tokens are taken from the share without asking again.
     apart: Option<Instant>,
     slots: BTreeMap<SlotId, Instant>,
+    /// The most slots held at once of late, and since when.
+    most_slots: (usize, Instant),
     /// How many workers have slots of this path, as Redis said last.
     sharers: Option<u32>,
     limits: Limits,
@@ -78,6 +80,7 @@ impl Gate {
                 share: None,
                 apart: None,
                 slots: BTreeMap::new(),
+                most_slots: (0, Instant::now()),
                 sharers: None,
                 limits: *limits,
                 asked_at: Instant::now(),
@@ -196,7 +199,21 @@ impl Gate {
 
     /// Notes a slot that Redis granted or renewed at `at`.
     pub(crate) fn hold(&self, id: SlotId, at: Instant) {
-        self.state().slots.insert(id, at);
+        let mut state = self.state();
+        state.slots.insert(id, at);
+        if state.slots.len() >= state.most_slots.0 {
+            state.most_slots = (state.slots.len(), at);
+        }
+    }
+
+    /// Whether this worker held more slots within the last `time` than it holds now: another one then takes the place of
+    /// one that was given back.
+    pub(crate) fn has_given_back(&self, time: Duration) -> bool {
+        let mut state = self.state();
+        if state.most_slots.1.elapsed() > time {
+            state.most_slots = (state.slots.len(), Instant::now());
+        }
+        state.slots.len() < state.most_slots.0
     }
 
     /// Notes how many workers have slots of this path.

@@ -36,6 +36,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Slot<'a> {
     pub(crate) member: &'a str,
     pub(crate) connections: u32,
+    /// Whether it takes the place of one that this worker gave back of late.
+    pub(crate) replaces: bool,
 }
 
 /// Tokens that are asked for.
@@ -112,6 +114,7 @@ impl Scripts {
         let slot = question.slot.unwrap_or(Slot {
             member: "",
             connections: 0,
+            replaces: false,
         });
         call.arg(slot.member).arg(slot.connections);
         match question.tokens {
@@ -122,6 +125,7 @@ impl Scripts {
                 .arg((wanted / 2).max(1)),
             None => call.arg(0).arg(0).arg(0).arg(0),
         };
+        call.arg(u8::from(slot.replaces));
         call
     }
 

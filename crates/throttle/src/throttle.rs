@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::Path;
+use model::{Path, Sabotage};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -202,6 +202,7 @@ impl Inner {
             slot: Some(Slot {
                 member: &member,
                 connections: limits.connections(),
+                replaces: claim.gate.has_given_back(self.settings.slot_ttl),
             }),
             tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
         };
@@ -290,6 +291,9 @@ impl Inner {
     }
 
     fn share(&self, gate: &Gate, limits: &Limits) -> Limits {
+        if Sabotage::OpenThrottle.is_on() {
+            return Limits::new(None, limits.connections());
+        }
         limits.share(gate.sharers(self.workers()))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use classify::Stage;
 use futures_util::FutureExt as _;
-use model::BounceClass;
+use model::{BounceClass, Sabotage};
 use smtp::client::{self, Content, Party, SessionError, Transaction, Verb};
 
 use crate::connect::Connection;
@@ -122,7 +122,7 @@ async fn transact(
     let content = Content::new(&chunks).map_err(|_| SessionError::Unusable)?;
     let past_dot = AtomicBool::new(false);
     let fence = || {
-        let passes = held.hold.is_proven();
+        let passes = held.hold.is_proven() || Sabotage::NoFence.is_on();
         past_dot.store(passes, Ordering::Relaxed);
         passes
     };

@@ -7,7 +7,7 @@ use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use history::{Claim, History};
-use model::{Body, Clock, Event, EventKind, Job, MessageId, Tenant};
+use model::{Body, Clock, Event, EventKind, Job, MessageId, Sabotage, Tenant};
 use queue::{Blobs, EventRecorder, Publisher, QueueError};
 use tonic::{Code, Status};
 
@@ -157,6 +157,10 @@ impl Acceptor {
     async fn make_ready(&self, job: &Job, payload: Bytes) -> Result<(), QueueError> {
         let (class, to) = (job.class, job.destination());
         let lane = self.shares.lane(job);
+        if Sabotage::AnswerBeforeStored.is_on() {
+            self.make_ready_unseen(job, payload);
+            return Ok(());
+        }
         let stored = self
             .publisher
             .ready(lane, class, to, job.id, payload.clone())
@@ -170,6 +174,14 @@ impl Acceptor {
             }
             stored => stored,
         }
+    }
+
+    /// Puts the job into its lane some time later, without a look at what becomes of that.
+    #[allow(clippy::disallowed_methods, reason = "sabotage: nobody waits for it")]
+    fn make_ready_unseen(&self, job: &Job, payload: Bytes) {
+        let (publisher, lane) = (self.publisher.clone(), self.shares.lane(job).clone());
+        let (class, to, id) = (job.class, job.destination().clone(), job.id);
+        tokio::spawn(async move { publisher.ready(&lane, class, &to, id, payload).await });
     }
 
     /// Whether an earlier call stored this very job: its events tell, after the queue has forgotten its id.

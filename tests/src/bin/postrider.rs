@@ -24,7 +24,20 @@ impl Hook for Poison {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "sabotage")]
+    sabotage();
     postrider::main_with(Additions {
         hook: Some(Arc::new(Poison)),
     })
+}
+
+/// Breaks the promise that `POSTRIDER_SABOTAGE` names.
+#[cfg(feature = "sabotage")]
+fn sabotage() {
+    let Some(name) = runtime::environment("POSTRIDER_SABOTAGE") else {
+        return;
+    };
+    let all = model::Sabotage::ALL.into_iter();
+    let chosen = all.filter(|sabotage| format!("{sabotage:?}") == name);
+    chosen.for_each(model::Sabotage::choose);
 }

@@ -5,6 +5,8 @@
 --       4 slot ('' when only tokens are asked for)  5 connections
 --       6 interval between tokens (ns; 0 when there is no rate)  7 capacity (tokens)  8 tokens wanted
 --       9 tokens worth granting: fewer are not, so that a bucket run dry is not asked for every drop
+--       10 1 when the slot takes the place of one that this worker gave back of late: it is granted while the cell
+--       settles, too
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
 --       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch
 local slot_ttl = tonumber(ARGV[3])
@@ -27,7 +29,7 @@ if slot ~= '' then
     local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
     return no(2, (first[2] or now + slot_ttl) - now)
   end
-  if settled > 0 then
+  if settled > 0 and ARGV[10] ~= '1' then
     return no(2, settled - now)
   end
 end
