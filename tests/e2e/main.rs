@@ -8,6 +8,7 @@ mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;
 mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
+mod a_lost_reply_is_one_duplicate;
 mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
@@ -26,6 +27,7 @@ mod jobs_that_come_together_are_committed_together;
 mod limits_hold_whatever_becomes_of_redis;
 mod no_string_smuggles_a_message;
 mod sigterm_drains_without_duplicates;
+mod sigterm_ends_sessions_in_every_state;
 mod the_api_describes_itself;
 mod the_queue_sets_itself_up;
 
