@@ -54,8 +54,9 @@ pub(crate) enum Presence {
     Steady,
 }
 
-/// The verdict, the tokens granted, the wait in microseconds, and the epoch.
-pub(crate) type AdmitReply = (u8, u32, u64, String);
+/// The verdict, the tokens granted, the wait in microseconds, the epoch, and where a slot was granted, how many workers have
+/// slots of the path.
+pub(crate) type AdmitReply = (u8, u32, u64, String, u32);
 
 /// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot how many workers have slots of its
 /// path.
@@ -81,7 +82,7 @@ pub(crate) enum Decision {
 
 impl Decision {
     /// None where the reply is not one of `admit.lua`.
-    pub(crate) fn read((verdict, tokens, wait, _): &AdmitReply) -> Option<Self> {
+    pub(crate) fn read((verdict, tokens, wait, ..): &AdmitReply) -> Option<Self> {
         let wait = Duration::from_micros(*wait);
         match verdict {
             0 => Some(Self::Granted { tokens: *tokens }),

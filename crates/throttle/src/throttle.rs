@@ -206,7 +206,7 @@ impl Inner {
             }),
             tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
         };
-        self.ask(line, &question).await
+        self.ask(line, &claim.gate, &question).await
     }
 
     async fn ask_for_tokens(
@@ -224,14 +224,22 @@ impl Inner {
                 wanted: gate.demand(&terms),
             }),
         };
-        self.ask(line, &question).await
+        self.ask(line, gate, &question).await
     }
 
-    async fn ask(&self, line: &Line, question: &Question<'_>) -> Result<Decision, Away> {
+    async fn ask(
+        &self,
+        line: &Line,
+        gate: &Gate,
+        question: &Question<'_>,
+    ) -> Result<Decision, Away> {
         let epoch = self.epoch();
         let script = self.scripts.admit(self.asker(&epoch), question);
         let reply: AdmitReply = self.link.ask(line, &script).await?;
         self.remember_epoch(&reply.3);
+        if reply.4 > 0 {
+            gate.shared_by(reply.4);
+        }
         Decision::read(&reply).ok_or(Away)
     }
 

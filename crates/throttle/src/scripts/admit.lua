@@ -8,7 +8,8 @@
 --       10 1 when the slot takes the place of one that this worker gave back of late: it is granted while the cell
 --       settles, too
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
---       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch
+--       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, how many
+--       workers have slots of the path (0 when no slot was asked for)
 local slot_ttl = tonumber(ARGV[3])
 local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
 local slot, connections = ARGV[4], tonumber(ARGV[5])
@@ -16,7 +17,7 @@ local interval, capacity, wanted, worth =
   ARGV[6] / 1000, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
 local function no(reason, wait)
-  return {reason, 0, int(math.ceil(math.max(wait, 1))), id}
+  return {reason, 0, int(math.ceil(math.max(wait, 1))), id, 0}
 end
 
 if slot ~= '' then
@@ -66,6 +67,6 @@ if interval > 0 and not shared then
   -- What the shares give meanwhile is not counted: the bucket is empty when rates are shared again.
   local full_at = apart + math.ceil(capacity * interval)
   redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
-  return {3, 0, int(math.ceil(apart - now)), id}
+  return {3, 0, int(math.ceil(apart - now)), id, 0}
 end
-return {0, granted, 0, id}
+return {0, granted, 0, id, slot ~= '' and sharers(KEYS[3]) or 0}

@@ -27,18 +27,6 @@ for index = 3, #KEYS do
   end
 end
 
--- The members of a path's slots are <worker>:<number>.
-local function sharers(key)
-  local seen, count = {}, 0
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now), '+inf')) do
-    local worker = string.match(member, '^(.*):')
-    if not seen[worker] then
-      seen[worker], count = true, count + 1
-    end
-  end
-  return count
-end
-
 local counts = {}
 for index = 3, #KEYS do
   counts[index - 2] = KEYS[index] == KEYS[index - 1] and counts[index - 3] or sharers(KEYS[index])

@@ -12,6 +12,18 @@ local function int(number)
   return string.format('%.0f', number)
 end
 
+-- How many workers have slots of a path. Its members are <worker>:<number>.
+local function sharers(key)
+  local seen, count = {}, 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now), '+inf')) do
+    local worker = string.match(member, '^(.*):')
+    if not seen[worker] then
+      seen[worker], count = true, count + 1
+    end
+  end
+  return count
+end
+
 -- Answers the epoch, until when the cell settles, and until when rates are kept apart (0 when not).
 local function epoch(key, remembered, proposed, slot_ttl)
   local id, born, wiped, apart = unpack(redis.call('HMGET', key, 'id', 'born', 'wiped', 'apart'))
