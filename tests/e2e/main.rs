@@ -17,6 +17,7 @@ mod accepted_means_synced;
 mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
+mod no_special_address_is_dialled;
 mod no_string_smuggles_a_message;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
