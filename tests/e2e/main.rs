@@ -19,6 +19,7 @@ mod broker;
 mod drained;
 mod no_special_address_is_dialled;
 mod no_string_smuggles_a_message;
+mod odd_tls_neither_loses_nor_misleads;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
 mod the_queue_sets_itself_up;
