@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use api::v1::EventKind;
 use futures_util::StreamExt as _;
 use mailsim::config::RawProvider;
@@ -152,7 +152,13 @@ async fn deferrals(cluster: &Cluster, count: usize) -> anyhow::Result<BTreeMap<S
             EventKind::Deferred => {
                 deferred.entry(event.recipient).or_insert(event.detail);
             }
-            EventKind::Delivered => is_delivered = event.recipient == "ann@outside.example",
+            EventKind::Delivered => {
+                ensure!(
+                    event.recipient == "ann@outside.example",
+                    "reached: {event:?}"
+                );
+                is_delivered = true;
+            }
             _ => {}
         }
     }
