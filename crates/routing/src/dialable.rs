@@ -106,6 +106,22 @@ mod tests {
     }
 
     #[test]
+    fn of_ipv6_only_global_unicast_is_dialled() {
+        let dialable = Dialable::default();
+        for other in [
+            "::ffff:0:127.0.0.1",
+            "::2:0:0:0",
+            "200::1",
+            "1fff::1",
+            "4000::1",
+            "9000::1",
+            "fe00::1",
+        ] {
+            assert!(dialable.check(ip(other)).is_err(), "{other}");
+        }
+    }
+
+    #[test]
     fn public_addresses_are_dialled_up_to_the_border_of_special_ones() {
         let dialable = Dialable::default();
         for public in [

@@ -101,4 +101,8 @@ pub(crate) const SPECIAL: &[Special] = &[
     v6([0xfe80, 0, 0, 0], 10, "link-local", "RFC 4291 section 2.5.6"),
     v6([0xfec0, 0, 0, 0], 10, "deprecated site-local", "RFC 3879"),
     v6([0xff00, 0, 0, 0], 8, "multicast", "RFC 4291 section 2.7"),
+    // All that is not global unicast, 2000::/3. IPv4-translated addresses (::ffff:0:127.0.0.1, RFC 2765) are in there.
+    v6([0, 0, 0, 0], 3, "not global unicast", "RFC 4291 section 2.4"),
+    v6([0x4000, 0, 0, 0], 2, "not global unicast", "RFC 4291 section 2.4"),
+    v6([0x8000, 0, 0, 0], 1, "not global unicast", "RFC 4291 section 2.4"),
 ];

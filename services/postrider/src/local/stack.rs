@@ -24,7 +24,7 @@ pub struct StackOptions {
     pub dir: PathBuf,
     /// Who may submit.
     pub tenants: Vec<String>,
-    /// What the file would say; addresses of servers are filled in.
+    /// What the file would say; addresses of servers are filled in, and loopback is dialled where nothing else is.
     pub config: RawConfig,
 }
 
@@ -95,7 +95,9 @@ impl Stack {
         config.mailsim.ledger = Some(dir.join("ledger.jsonl"));
         config.delivery.dns_servers = vec![dns.to_string()];
         config.delivery.mx_port = mx.port();
-        config.delivery.dialable = vec!["127.0.0.0/8".into()];
+        if config.delivery.dialable.is_empty() {
+            config.delivery.dialable = vec!["127.0.0.0/8".into()];
+        }
         let file = dir.join("postrider.toml");
         let text = toml::to_string(&config).context("write the configuration")?;
         std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;

@@ -67,6 +67,8 @@ where
             Some(Manner::Wait(delay) | Manner::Drip(delay)) => self.wait(delay).await,
             Some(Manner::Cut(_)) => Err(Stop::Abruptly),
             Some(Manner::Lie(octets) | Manner::LieAndClose(octets) | Manner::Also(octets)) => {
+                // What came before the client's hello would be no answer to it.
+                self.content().await?;
                 self.wire.say_raw(&octets);
                 self.wire.flush().await?;
                 Err(Stop::Abruptly)

@@ -1,0 +1,98 @@
+//! TLS is taken where it can be had, whatever the certificate; where it fails, mail goes in the clear or waits; and what
+//! is slipped in before the handshake is never heard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api::v1::{Event, EventKind};
+use futures_util::StreamExt as _;
+use mailsim::config::{RawProvider, Tls};
+use tests::{Setup, letter, provider, submit_all};
+use tokio::time::timeout;
+
+use super::PROGRAM;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Providers by name: their certificate, their manners, and whether mail reaches them encrypted, in the clear or not.
+const PROVIDERS: [(&str, Tls, &str, &str); 9] = [
+    ("good", Tls::Offered, "", "encrypted"),
+    ("expired", Tls::Expired, "", "encrypted"),
+    ("wrongname", Tls::WrongName, "", "encrypted"),
+    ("none", Tls::Off, "", "clear"),
+    (
+        "stripped",
+        Tls::Offered,
+        "ehlo: raw 250-mx\\r\\n250 XXXXXXXA\\r\\n",
+        "clear",
+    ),
+    ("cut", Tls::Offered, "tls: cut", "clear"),
+    (
+        "garbage",
+        Tls::Offered,
+        "tls: raw \\x16\\x03\\xff garbage",
+        "clear",
+    ),
+    (
+        "refused",
+        Tls::Offered,
+        "starttls: say 454 4.7.0 not now",
+        "clear",
+    ),
+    // Taken for the answer to EHLO under TLS, this would make any message too large.
+    (
+        "injected",
+        Tls::Offered,
+        "starttls: also 250-mx\\r\\n250 SIZE 1",
+        "deferred",
+    ),
+];
+
+#[tokio::test]
+async fn mail_goes_encrypted_or_in_the_clear_or_waits() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).configured(|config| {
+        let odd = |(name, tls, manner, _): (&str, Tls, &str, &str)| RawProvider {
+            tls,
+            manners: Some(manner.to_owned())
+                .filter(|text| !text.is_empty())
+                .into_iter()
+                .collect(),
+            ..provider(name)
+        };
+        config.mailsim.providers = PROVIDERS.map(odd).into();
+    });
+    let cluster = setup.start_with(1).await?;
+    let api = cluster.api(0)?;
+    let letters = PROVIDERS.map(|(name, ..)| letter(&format!("ann@{name}.example")));
+    submit_all(&api, letters, |_| ()).await?;
+    let mut events = api.events().await?;
+    let mut went: BTreeMap<String, String> = BTreeMap::new();
+    while went.len() < PROVIDERS.len() {
+        let next = timeout(PATIENCE, events.next()).await;
+        let event = next.with_context(|| format!("so far: {went:?}"))?;
+        let event = event.context("the server ended the watch")??;
+        if event.kind() != EventKind::Accepted {
+            went.insert(event.recipient.clone(), way(&event));
+        }
+    }
+    for (name, tls, manner, expected) in PROVIDERS {
+        let went = &went[&format!("ann@{name}.example")];
+        assert_eq!(went, expected, "{name}: {tls:?} {manner}");
+    }
+    cluster.finish().await
+}
+
+/// How a message went. A certificate of these providers' own never verifies, and the event has to say so.
+fn way(event: &Event) -> String {
+    let hop = event.hop.clone().unwrap_or_default();
+    match event.kind() {
+        EventKind::Delivered if hop.tls.is_empty() => "clear".into(),
+        EventKind::Delivered if hop.tls_verification.is_empty() => {
+            "encrypted, as if verified".into()
+        }
+        EventKind::Delivered => "encrypted".into(),
+        EventKind::Deferred => "deferred".into(),
+        _ => format!("{event:?}"),
+    }
+}
