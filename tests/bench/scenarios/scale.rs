@@ -12,7 +12,7 @@ use crate::sink::Sink;
 
 const WORKERS: [usize; 3] = [1, 2, 4];
 /// Messages for each worker.
-const MESSAGES: usize = 5_000;
+const MESSAGES: usize = 1_500;
 const PROVIDERS: usize = 4;
 
 pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
