@@ -8,22 +8,24 @@ use std::borrow::Cow;
 
 use lettre::message::header::{Date, Headers};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2, memmem};
 use model::{Address, MessageId, Timestamp};
 
 /// RFC 5322 section 2.1.1, without the CRLF.
 const LINE_LIMIT: usize = 998;
 /// Fields that may stand once at most (RFC 5322 section 3.6).
-const SINGLE: [HeaderName<'static>; 8] = [
-    HeaderName::From,
-    HeaderName::Sender,
-    HeaderName::ReplyTo,
-    HeaderName::To,
-    HeaderName::Cc,
-    HeaderName::MessageId,
-    HeaderName::Date,
-    HeaderName::Subject,
+const SINGLE: [&str; 8] = [
+    "From",
+    "Sender",
+    "Reply-To",
+    "To",
+    "Cc",
+    "Message-ID",
+    "Date",
+    "Subject",
 ];
+/// For nobody to see.
+const HIDDEN: [&str; 2] = ["Bcc", "Resent-Bcc"];
 
 /// A message in canonical form, and whom it says it is from.
 #[derive(Debug)]
@@ -41,32 +43,55 @@ pub(crate) fn canonicalise(raw: &[u8], id: MessageId, now: Timestamp) -> Result<
     }
     let lines = with_crlf(raw);
     check_lines(&lines)?;
-    let message = MessageParser::new()
-        .parse_headers(&lines[..])
-        .ok_or("has no header section (RFC 5322)")?;
-    check_single(&message)?;
-    let from = from_address(&message)?;
+    let (header, body) = lines.split_at(end_of_header(&lines));
+    let fields: Vec<&[u8]> = fields(header).collect();
+    if fields.is_empty() {
+        return Err("has no header section (RFC 5322)".to_owned());
+    }
+    check_single(&fields)?;
+    let from = from_address(&fields)?;
     let mut bytes = Vec::with_capacity(lines.len() + 256);
-    if message.header(HeaderName::MessageId).is_none() {
+    if !fields.iter().any(|field| is(field, "Message-ID")) {
         bytes.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", from.domain()).as_bytes());
     }
-    if message.header(HeaderName::Date).is_none() {
+    if !fields.iter().any(|field| is(field, "Date")) {
         bytes.extend_from_slice(date_field(now).as_bytes());
     }
-    let mut copied = 0;
-    for header in message.headers().iter().filter(|header| is_bcc(header)) {
-        bytes.extend_from_slice(&lines[copied..header.offset_field as usize]);
-        copied = header.offset_end as usize;
+    let is_hidden = |field: &&[u8]| HIDDEN.iter().any(|name| is(field, name));
+    for field in fields.iter().filter(|field| !is_hidden(field)) {
+        bytes.extend_from_slice(field);
     }
-    bytes.extend_from_slice(&lines[copied..]);
+    bytes.extend_from_slice(body);
     Ok(Canonical { bytes, from })
 }
 
-/// Bcc and Resent-Bcc: for nobody to see.
-fn is_bcc(header: &mail_parser::Header<'_>) -> bool {
-    ["Bcc", "Resent-Bcc"]
-        .iter()
-        .any(|name| header.name.as_str().eq_ignore_ascii_case(name))
+/// Where the first empty line begins, which is where every receiver takes the header to end.
+fn end_of_header(lines: &[u8]) -> usize {
+    if lines.starts_with(b"\r\n") {
+        return 0;
+    }
+    let end = memmem::find(lines, b"\r\n\r\n");
+    end.map_or(lines.len(), |end| end + 2)
+}
+
+/// The fields of `header`, each with its folded lines.
+///
+/// Told apart by their lines alone: a parser that reads values takes the next field for part of an odd one, and what it
+/// has not seen is neither counted nor hidden.
+fn fields(mut header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let mut ends = memchr_iter(b'\n', header).map(|end| end + 1);
+        let end = ends.find(|end| !matches!(header.get(*end), Some(b' ' | b'\t')))?;
+        let (field, rest) = header.split_at(end);
+        header = rest;
+        Some(field)
+    })
+}
+
+/// Whether `field` is called `name`.
+fn is(field: &[u8], name: &str) -> bool {
+    let said = field.split(|byte| *byte == b':').next();
+    said.is_some_and(|said| said.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// `raw` with every lone CR and lone LF made CRLF, and a CRLF at its end; `raw` itself where it is so already.
@@ -138,33 +163,33 @@ fn is_header_line(line: &[u8], index: usize) -> bool {
     name.len() < line.len() && !name.is_empty() && name.iter().all(|byte| matches!(byte, 33..=126))
 }
 
-fn check_single(message: &mail_parser::Message<'_>) -> Result<(), String> {
+fn check_single(fields: &[&[u8]]) -> Result<(), String> {
     for name in SINGLE {
-        let count = message
-            .headers()
-            .iter()
-            .filter(|header| header.name == name)
-            .count();
+        let count = fields.iter().filter(|field| is(field, name)).count();
         if count > 1 {
             return Err(format!(
-                "has {count} {} fields; RFC 5322 section 3.6 allows one",
-                name.as_str()
+                "has {count} {name} fields; RFC 5322 section 3.6 allows one"
             ));
         }
     }
     Ok(())
 }
 
-fn from_address(message: &mail_parser::Message<'_>) -> Result<Address, String> {
-    let header = message
-        .header(HeaderName::From)
+fn from_address(fields: &[&[u8]]) -> Result<Address, String> {
+    let field = fields
+        .iter()
+        .find(|field| is(field, "From"))
         .ok_or("has no From field; add one such as \"From: ann@example.com\"")?;
+    let message = MessageParser::new().parse_headers(*field);
+    let header = message
+        .as_ref()
+        .and_then(|message| message.header(HeaderName::From));
     let addresses: Vec<&str> = match header {
-        HeaderValue::Address(address) => address
+        Some(HeaderValue::Address(address)) => address
             .iter()
             .filter_map(mail_parser::Addr::address)
             .collect(),
-        _ => Vec::new(),
+        Some(_) | None => Vec::new(),
     };
     match addresses[..] {
         [address] => address
@@ -203,6 +228,15 @@ pub(crate) fn fuzz(octets: &[u8]) {
         memchr::memchr_iter(b'\r', &made.bytes).count()
     );
     assert!(made.bytes.ends_with(b"\r\n"));
+    for name in ["from", "date", "message-id"] {
+        let header = made.bytes.split(|byte| *byte == b'\n');
+        let header = header.take_while(|line| *line != b"\r");
+        let named = |line: &&[u8]| {
+            let field = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            field.eq_ignore_ascii_case(name.as_bytes())
+        };
+        assert_eq!(header.filter(named).count(), 1, "{name} fields");
+    }
     match again(&made.bytes) {
         Ok(same) => assert!(
             same.bytes == made.bytes && same.from == made.from,
@@ -298,6 +332,28 @@ mod tests {
                 && !made.contains("other")
                 && made.ends_with("Subject: s\r\n\r\nb\r\n")
         );
+    }
+
+    #[test]
+    fn an_odd_value_hides_no_field_behind_it() {
+        for odd in [
+            "Date: 14 Nov 2023 22:13:20 +00x",
+            "Date:-?q",
+            "Subject: =?utf-8?q?",
+            "To: \"a",
+        ] {
+            let rest = "From: a@example.com\r\nBcc: secret@x.org\r\n\r\nb\r\n";
+            let made = canonical(&format!("{odd}\r\n{rest}")).unwrap();
+            assert!(!made.contains("secret"), "{made}");
+            let twice = format!("{odd}\r\nSubject: 1\r\nSubject: 2\r\n{rest}");
+            assert!(canonical(&twice).unwrap_err().contains("Subject fields"));
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_body_is_no_field() {
+        let problem = canonical("Date:-?q\r\n\r\nFrom: a@example.com\r\n").unwrap_err();
+        assert!(problem.contains("no From field"), "{problem}");
     }
 
     #[test]
