@@ -261,7 +261,7 @@ impl Gate {
     pub(crate) fn is_within_share(&self, id: SlotId, workers: u32) -> bool {
         let state = self.state();
         let older = state.slots.range(..id).count();
-        older < state.limits.share(workers).connections() as usize
+        older < state.limits.share(workers, workers).connections() as usize
     }
 
     /// Whether nothing would be lost by forgetting this path.

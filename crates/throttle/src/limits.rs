@@ -46,12 +46,16 @@ impl Limits {
         self.connections
     }
 
-    /// What one of `workers` may do when it cannot ask the others. Never nothing, where there is something to share.
-    pub(crate) fn share(&self, workers: u32) -> Self {
-        let workers = workers.max(1);
+    /// What one of `workers` may do when it cannot ask the others, of whom `sharers` used the path. Never nothing, where there
+    /// is something to share.
+    ///
+    /// The rate is shared among those that used the path: others seldom have mail for it, because lanes are leased. A
+    /// connection that is open somewhere else hurts at once, and so those are shared among all.
+    pub(crate) fn share(&self, workers: u32, sharers: u32) -> Self {
+        let (workers, sharers) = (workers.max(1), sharers.max(1));
         Self {
-            rate: self.rate.map(|rate| rate.divided_by(workers)),
-            burst: (self.burst / workers).max(1),
+            rate: self.rate.map(|rate| rate.divided_by(sharers)),
+            burst: (self.burst / sharers).max(1),
             connections: (self.connections / workers).max(1).min(self.connections),
         }
     }
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_share_is_at_least_one_connection_and_a_slower_rate() {
-        let share = Limits::new(Some(Rate::per_second(10)), 2).share(4);
+        let share = Limits::new(Some(Rate::per_second(10)), 2).share(4, 4);
         assert_eq!(share.connections(), 1);
         assert_eq!(share.burst(), 2);
         assert_eq!(
@@ -91,7 +95,13 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_shared_among_those_who_use_the_path_and_connections_among_all() {
+        let share = Limits::new(Some(Rate::per_second(100)), 20).share(4, 1);
+        assert_eq!((share.burst(), share.connections()), (100, 5));
+    }
+
+    #[test]
     fn a_closed_path_stays_closed_when_shared() {
-        assert_eq!(Limits::new(None, 0).share(3).connections(), 0);
+        assert_eq!(Limits::new(None, 0).share(3, 3).connections(), 0);
     }
 }

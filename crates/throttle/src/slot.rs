@@ -88,14 +88,14 @@ impl SlotGuard {
         let Claim { gate, id, .. } = &self.claim;
         // A heartbeat comes every third of the time to live; a quarter is left for closing.
         if inner.shares_slots() {
-            return gate.is_within_share(*id, gate.sharers(inner.workers()));
+            return gate.is_within_share(*id, inner.workers());
         }
         if gate.is_renewed(*id, inner.settings.slot_ttl.mul_f64(0.75)) {
             return true;
         }
         match inner.link.mode() {
             Mode::Shared => false,
-            Mode::Local => gate.is_within_share(*id, gate.sharers(inner.workers())),
+            Mode::Local => gate.is_within_share(*id, inner.workers()),
         }
     }
 

@@ -302,7 +302,8 @@ impl Inner {
         if Sabotage::OpenThrottle.is_on() {
             return Limits::new(None, limits.connections());
         }
-        limits.share(gate.sharers(self.workers()))
+        let workers = self.workers();
+        limits.share(workers, gate.sharers(workers))
     }
 
     /// What is known of `path`, whose limits are now `limits`.
