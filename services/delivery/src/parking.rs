@@ -5,6 +5,10 @@
 //! queue as a schedule, without an attempt, for a time that doubles while the site stays slow. From then on what comes
 //! above the share is parked at once: a backlog of the slow site's jobs passes through the window at the pace of the queue,
 //! and what stands behind it has its turn within seconds.
+//!
+//! A site that is slow and still sends (its provider has a limit, or is far away) must not run dry while its jobs are
+//! parked. It keeps what it sends in the shortest time that a job can be parked, and the others come back at the pace at
+//! which it sends, and a little faster.
 
 use std::time::Duration;
 
@@ -19,9 +23,24 @@ const SHORTEST: Duration = Duration::from_secs(15);
 /// 15 s doubled seven times is 32 minutes.
 const MOST_DOUBLINGS: u32 = 7;
 
+/// A site that sends less than this in a second is taken to send nothing.
+const TRICKLE: f64 = 0.2;
+/// How much of the measured pace a second without anything sent leaves.
+const MEMORY_OF_PACE: f64 = 0.8;
+/// Parked jobs come back so much faster than the site sends, that it does not run dry.
+const OVERBOOKED: f64 = 1.25;
+/// The longest that a job is parked at a site that sends.
+const LONGEST: Duration = Duration::from_secs(32 * 60);
+
 /// How slow a site is.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
+    /// Jobs a second, of late.
+    pace: f64,
+    /// Jobs that were taken to be sent, by the last measurement.
+    taken: u64,
+    /// When the next parked job is to come back.
+    next_return: Option<Instant>,
     doublings: u32,
     last_doubled: Option<Instant>,
     slow_until: Option<Instant>,
@@ -57,6 +76,34 @@ impl Parking {
         is_known.then(|| SHORTEST * 2u32.pow(self.doublings))
     }
 
+    /// Measures the site's pace; to be called once a second with how many jobs were ever taken to be sent.
+    pub(crate) fn measure(&mut self, taken: u64) {
+        let sent = taken.saturating_sub(self.taken) as f64;
+        self.taken = taken;
+        self.pace = self.pace * MEMORY_OF_PACE + sent * (1.0 - MEMORY_OF_PACE);
+    }
+
+    /// How many jobs a slow site sends until the first of those that are parked now can be back, `soonest` from now.
+    pub(crate) fn sends_until(&self, soonest: Duration) -> usize {
+        (self.pace * OVERBOOKED * soonest.as_secs_f64()) as usize
+    }
+
+    /// For how long the next job is parked, at least `soonest`; `base` where the site sends nothing.
+    pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
+        if self.pace < TRICKLE {
+            return spread(base);
+        }
+        let returns = self.next_return.map_or(now, |next| next.max(now));
+        let returns = returns.max(now + soonest);
+        self.next_return = Some(returns + Duration::from_secs_f64(1.0 / (self.pace * OVERBOOKED)));
+        let time = returns - now;
+        if time < LONGEST {
+            return time;
+        }
+        self.next_return = Some(now + LONGEST);
+        LONGEST.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
     /// A site that kept up for one parking time is forgiven.
     fn still_slow(&self, now: Instant) -> u32 {
         let base = SHORTEST * 2u32.pow(self.doublings);
@@ -68,7 +115,7 @@ impl Parking {
 }
 
 /// A time around `base` for one job, so that what was parked together does not come back together.
-pub(crate) fn spread(base: Duration) -> Duration {
+fn spread(base: Duration) -> Duration {
     base.mul_f64(rand::rng().random_range(0.5..=1.5))
 }
 
@@ -85,6 +132,41 @@ mod tests {
             parking.needed(Some(now), now + Duration::from_secs(4)),
             None
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_slow_site_parks_comes_back_at_its_pace() {
+        let mut parking = Parking::default();
+        for second in 1..=60 {
+            parking.measure(second * 100);
+        }
+        let (base, soonest, now) = (SHORTEST, Duration::from_secs(60), Instant::now());
+        assert!((7000..=7600).contains(&parking.sends_until(soonest)));
+        let times: Vec<Duration> = (0..1250)
+            .map(|_| parking.time(base, soonest, now))
+            .collect();
+        assert!(times.is_sorted() && times[0] == soonest, "{:?}", times[0]);
+        let last = (times[1249] - soonest).as_secs_f64();
+        assert!((9.5..10.5).contains(&last), "1,250 in {last} s");
+        for _ in 0..60 {
+            parking.measure(6000);
+        }
+        assert_eq!(parking.sends_until(soonest), 0);
+        assert!(
+            parking.time(base, soonest, now) <= 2 * base,
+            "it sends nothing any more"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_be_parked_for_too_long_is_spread() {
+        let mut parking = Parking::default();
+        parking.measure(10);
+        let (soonest, now) = (Duration::from_secs(60), Instant::now());
+        let longest = (0..100_000)
+            .map(|_| parking.time(SHORTEST, soonest, now))
+            .max();
+        assert!(longest.unwrap() <= LONGEST);
     }
 
     #[tokio::test(start_paused = true)]

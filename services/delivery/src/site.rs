@@ -29,6 +29,10 @@ pub(crate) struct Site {
 struct State {
     waiting: FairQueue<InHand>,
     parking: Parking,
+    /// Jobs that were ever taken to be sent.
+    taken: u64,
+    /// How many waiting jobs the site keeps while it is slow.
+    keep: usize,
     sessions: u32,
     /// Connections that could not be made since the last that could.
     failures: u32,
@@ -58,7 +62,10 @@ impl Site {
 
     /// Puts a job back to the front: it was taken and nothing was sent.
     pub(crate) fn put_back(&self, held: InHand) {
-        self.lock().waiting.push_front(held, Instant::now());
+        let mut state = self.lock();
+        state.waiting.push_front(held, Instant::now());
+        state.taken -= 1;
+        drop(state);
         self.arrived.notify_one();
     }
 
@@ -78,7 +85,10 @@ impl Site {
 
     /// The next job, if one is waiting.
     pub(crate) fn take_waiting(&self) -> Option<InHand> {
-        self.lock().waiting.pop()
+        let mut state = self.lock();
+        let held = state.waiting.pop()?;
+        state.taken += 1;
+        Some(held)
     }
 
     /// Whether a job is waiting.
@@ -91,9 +101,11 @@ impl Site {
         self.lock().waiting.shed(0)
     }
 
-    /// Around how long jobs are to be parked, if this site does not keep up.
+    /// Around how long jobs are to be parked, if this site does not keep up; to be asked once a second.
     pub(crate) fn is_slow(&self) -> Option<Duration> {
         let mut state = self.lock();
+        let taken = state.taken;
+        state.parking.measure(taken);
         let oldest = state.waiting.oldest();
         state.parking.needed(oldest, Instant::now())
     }
@@ -103,9 +115,24 @@ impl Site {
         self.lock().parking.known(Instant::now())
     }
 
-    /// What waits above `keep` jobs.
-    pub(crate) fn shed(&self, keep: usize) -> Vec<InHand> {
-        self.lock().waiting.shed(keep)
+    /// Keeps from now on what it sends until a parked job can be back, at least `least` and at most `most` jobs.
+    pub(crate) fn keep(&self, least: usize, most: usize, soonest: Duration) {
+        let mut state = self.lock();
+        let wanted = state.parking.sends_until(soonest);
+        state.keep = wanted.max(least).min(most);
+    }
+
+    /// What waits above what the site keeps, each with how long it is to be parked.
+    pub(crate) fn shed(&self, base: Duration, soonest: Duration) -> Vec<(InHand, Duration)> {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let keep = state.keep;
+        let shed = state.waiting.shed(keep);
+        // The one that would have had its turn first comes back first.
+        let timed = shed.into_iter().rev().map(|held| {
+            let time = state.parking.time(base, soonest, now);
+            (held, time)
+        });
+        timed.collect()
     }
 
     /// Whether another session than the caller's serves this site.

@@ -11,7 +11,6 @@ use routing::Route;
 use runtime::Tasks;
 
 use crate::config::LimitTable;
-use crate::parking::spread;
 use crate::sender::Sender;
 use crate::session;
 use crate::settle::InHand;
@@ -52,42 +51,47 @@ impl Sites {
             .or_insert_with(|| Arc::new(self.site(route)));
         site.push_back(held);
         if let Some(base) = site.was_slow() {
-            for held in site.shed(self.share) {
-                self.park(held, base);
-            }
+            self.park_above_share(site, base);
         }
         if site.claim_session() {
             self.open_session(Arc::clone(site));
         }
     }
 
-    /// Parks what waits at sites that do not keep up. Each keeps its share, all of them together `most`, and the first
-    /// `most` of them at least the job that is being tried.
+    /// Parks what waits at sites that do not keep up. They share `most` places evenly, and the first `most` of them keep at
+    /// least the job that is being tried. To be called once a second.
     pub(crate) fn park_slow(&self, most: usize) {
         let slow: Vec<(Arc<Site>, Duration)> = self
             .lock()
             .values()
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
             .collect();
-        let keep = self.share.min(most / slow.len().max(1));
+        let part = most / slow.len().max(1);
         for (number, (site, base)) in slow.into_iter().enumerate() {
-            let keep = if number < most { keep.max(1) } else { 0 };
-            let parked = site.shed(keep);
-            if parked.is_empty() {
-                continue;
-            }
-            tracing::info!(provider = %site.path.provider, jobs = parked.len(), ?base, "site is slow, jobs parked");
-            for held in parked {
-                self.park(held, base);
+            let part = if number < most { part.max(1) } else { 0 };
+            site.keep(self.share.min(part), part, self.soonest());
+            let parked = self.park_above_share(&site, base);
+            if parked > 0 {
+                tracing::info!(provider = %site.path.provider, jobs = parked, ?base, "site is slow, jobs parked");
             }
         }
     }
 
-    fn park(&self, held: InHand, base: Duration) {
-        let settler = Arc::clone(&self.sender.settler);
-        let delay = spread(base);
-        self.tasks
-            .spawn("park", async move { settler.park(held, delay).await });
+    /// Parks what waits at a slow site above what it keeps, and answers how many jobs that were.
+    fn park_above_share(&self, site: &Site, base: Duration) -> usize {
+        let shed = site.shed(base, self.soonest());
+        let parked = shed.len();
+        for (held, time) in shed {
+            let settler = Arc::clone(&self.sender.settler);
+            self.tasks
+                .spawn("park", async move { settler.park(held, time).await });
+        }
+        parked
+    }
+
+    /// The soonest a parked job may come back.
+    fn soonest(&self) -> Duration {
+        self.sender.settler.soonest
     }
 
     /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.
