@@ -15,6 +15,10 @@ use crate::{
 /// Publishes in flight at once, over the whole connection; beyond it publishers wait.
 const MAX_IN_FLIGHT: usize = 4096;
 
+/// How long something that was set up may be out of reach, as while its leader is elected, and how often it is tried.
+const ELECTION: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// A connection to the queue; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -132,7 +136,7 @@ impl Queue {
         stage: Stage,
         holds: &Holds,
     ) -> Result<Puller, QueueError> {
-        Puller::open(&self.jetstream, lane, class, stage, holds.clone()).await
+        open(|| Puller::open(&self.jetstream, lane, class, stage, holds.clone())).await
     }
 
     /// Records events in batches that `encode` makes, and the task that publishes them.
@@ -150,12 +154,12 @@ impl Queue {
 
     /// The store of large bodies.
     pub async fn blobs(&self) -> Result<Blobs, QueueError> {
-        Blobs::open(&self.jetstream).await
+        open(|| Blobs::open(&self.jetstream)).await
     }
 
     /// Asks for jobs to be cancelled.
     pub async fn canceller(&self) -> Result<Canceller, QueueError> {
-        Canceller::open(&self.jetstream, self.publisher()).await
+        open(|| Canceller::open(&self.jetstream, self.publisher())).await
     }
 
     /// Every cancelled job, and the task that keeps the list current.
@@ -167,6 +171,24 @@ impl Queue {
     pub async fn close(&self) {
         if let Err(error) = self.client.drain().await {
             tracing::debug!(%error, "drain the connection");
+        }
+    }
+}
+
+/// Opens what [`Queue::set_up`] made, through the loss of a server that leads it.
+async fn open<T, F, Trying>(attempt: F) -> Result<T, QueueError>
+where
+    F: Fn() -> Trying,
+    Trying: Future<Output = Result<T, QueueError>>,
+{
+    let deadline = Instant::now() + ELECTION;
+    loop {
+        match attempt().await {
+            Err(error) if Instant::now() < deadline => {
+                tracing::debug!(%error, "not opened yet, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The streams, consumers and buckets the product needs, made and migrated by itself.
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{self, kv, object_store};
+use async_nats::jetstream::{self, ErrorCode, kv, object_store};
 use model::Class;
 
 use crate::{Lane, LaneMap, Settings, SetupError, Stage};
@@ -154,18 +155,31 @@ async fn make(
 
 async fn make_stream(jetstream: &jetstream::Context, config: Config) -> Result<(), SetupError> {
     let what = format!("stream {}", config.name);
-    if let Ok(existing) = jetstream.get_stream(&config.name).await {
-        check_replicas(
+    match jetstream.get_stream(&config.name).await {
+        Ok(existing) => check_replicas(
             &what,
             existing.cached_info().config.num_replicas,
             config.num_replicas,
-        )?;
+        )?,
+        Err(error) if is_missing(&error) => {}
+        // Without knowing its copies they could be made fewer.
+        Err(error) => {
+            let problem = error.to_string();
+            return Err(SetupError::Asset { what, problem });
+        }
     }
     let made = jetstream.create_or_update_stream(config).await;
     made.map(drop).map_err(|error| SetupError::Asset {
         what,
         problem: error.to_string(),
     })
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(
+        error.kind(),
+        GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
+    )
 }
 
 /// A process with a default configuration must not thin out a cluster's copies.

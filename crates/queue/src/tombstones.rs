@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    kv::{Operation, Store},
+    kv::{self, Operation, Store},
 };
 use futures_util::StreamExt as _;
 use model::{Class, Domain, Job, JobId, MessageId, Tenant};
@@ -22,6 +22,8 @@ use crate::{Publisher, QueueError};
 
 /// The pause before a watch that ended begins again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long reading what stands in the bucket may take.
+const READING: Duration = Duration::from_secs(10);
 /// After so many new tombstones the old ones are cleared away.
 const SWEEP_EVERY: usize = 1024;
 
@@ -125,15 +127,12 @@ impl Tombstones {
 
     /// Follows the bucket, and reads what stands in it: in this order, so that nothing falls between.
     async fn watch(&self, jetstream: &jetstream::Context) -> Result<(), QueueError> {
-        let store = jetstream
-            .get_key_value(CANCELLED)
-            .await
-            .map_err(QueueError::refused)?;
-        let mut entries = store.watch_all().await.map_err(QueueError::refused)?;
-        let mut standing = store.keys().await.map_err(QueueError::refused)?;
-        while let Some(key) = standing.next().await {
-            self.insert(key.map_err(QueueError::refused)?);
-        }
+        // A server that dies meanwhile leaves a reading that never ends, and every job waits for it.
+        let reading = tokio::time::timeout(READING, self.read(jetstream));
+        let mut entries = reading.await.map_err(|_| {
+            let seconds = READING.as_secs();
+            QueueError::Refused(format!("bucket {CANCELLED} not read within {seconds} s"))
+        })??;
         self.loaded.send_replace(true);
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(QueueError::refused)?;
@@ -143,6 +142,20 @@ impl Tombstones {
             }
         }
         Ok(())
+    }
+
+    /// Everything that stands in the bucket; answers what comes after.
+    async fn read(&self, jetstream: &jetstream::Context) -> Result<kv::Watch, QueueError> {
+        let store = jetstream
+            .get_key_value(CANCELLED)
+            .await
+            .map_err(QueueError::refused)?;
+        let entries = store.watch_all().await.map_err(QueueError::refused)?;
+        let mut standing = store.keys().await.map_err(QueueError::refused)?;
+        while let Some(key) = standing.next().await {
+            self.insert(key.map_err(QueueError::refused)?);
+        }
+        Ok(entries)
     }
 
     fn insert(&self, key: String) {
