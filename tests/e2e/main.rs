@@ -26,6 +26,7 @@ mod limits_hold_whatever_becomes_of_redis;
 mod no_string_smuggles_a_message;
 mod sigterm_drains_without_duplicates;
 mod the_api_describes_itself;
+mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
 
 /// Built by cargo before these tests run.
