@@ -31,6 +31,7 @@ mod odd_tls_neither_loses_nor_misleads;
 mod sigterm_drains_without_duplicates;
 mod sigterm_ends_sessions_in_every_state;
 mod the_api_describes_itself;
+mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
 
 /// Built by cargo before these tests run.

@@ -83,6 +83,15 @@ impl Queue {
         crate::durability::check(&self.settings).await
     }
 
+    /// Refuses where the streams' limits add up to more than half of the smallest server's storage. Says nothing where
+    /// the servers were not asked.
+    pub fn check_budget(&self, condition: &Condition) -> Result<(), SetupError> {
+        match condition.smallest_storage {
+            Some(storage) => crate::budget::check(&self.settings, storage),
+            None => Ok(()),
+        }
+    }
+
     /// Makes and migrates every stream and consumer; safe to repeat and to run from many processes at once.
     pub async fn set_up(&self) -> Result<(), SetupError> {
         crate::streams::set_up(&self.jetstream, &self.lanes, &self.settings).await

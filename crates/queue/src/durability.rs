@@ -46,6 +46,8 @@ struct MetaCluster {
 pub struct Condition {
     /// How much of its file storage the fullest server uses, from 0 to 1.
     pub fullness: f64,
+    /// Octets of file storage that the smallest server may use; `None` where none was asked.
+    pub smallest_storage: Option<u64>,
     /// Why not every server of the cluster could be asked; `None` where every one was.
     pub unasked: Option<SetupError>,
 }
@@ -72,6 +74,8 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
                 });
             }
             let limit = answer.config.max_storage.max(1);
+            let smallest = condition.smallest_storage.unwrap_or(u64::MAX);
+            condition.smallest_storage = Some(smallest.min(answer.config.max_storage));
             condition.fullness = condition.fullness.max(answer.storage as f64 / limit as f64);
             size = size.max(
                 answer

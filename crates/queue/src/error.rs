@@ -3,6 +3,7 @@
 use async_nats::jetstream;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use model::ByteSize;
 
 /// Why the queue could not take, give or settle something.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +135,20 @@ pub enum SetupError {
         existing: usize,
         /// How many this configuration asks for.
         wanted: usize,
+    },
+    /// The streams' limits do not fit into a server's storage.
+    #[error(
+        "nats.ready_bytes ({ready}) and nats.event_bytes ({events}) are together more than half of the smallest \
+         nats-server's file storage, which is {half}: lower them, or raise max_file_store in every server's jetstream \
+         block, where its disk is larger"
+    )]
+    OverBudget {
+        /// The most that ready jobs may occupy.
+        ready: ByteSize,
+        /// The most that events may occupy.
+        events: ByteSize,
+        /// Half of what the smallest server may store.
+        half: ByteSize,
     },
     /// Fewer servers were asked than the cluster has.
     #[error(

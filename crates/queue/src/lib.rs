@@ -7,6 +7,7 @@
 
 mod backlogs;
 mod blobs;
+mod budget;
 mod commit;
 mod connect;
 mod durability;

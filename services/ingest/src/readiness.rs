@@ -155,6 +155,7 @@ mod tests {
         let condition = Condition {
             fullness: 0.1,
             unasked: Some(unreachable()),
+            ..Condition::default()
         };
         assert_eq!(code_after(Ok(condition)), None);
         assert_eq!(code_after(Err(unreachable())), None);
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(code_after(Err(lazy)), Some(Code::Unavailable));
         let full = Condition {
             fullness: 0.81,
-            unasked: None,
+            ..Condition::default()
         };
         assert_eq!(code_after(Ok(full)), Some(Code::ResourceExhausted));
     }

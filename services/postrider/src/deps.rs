@@ -21,6 +21,9 @@ pub(crate) async fn queue(config: &Config, shutdown: &Shutdown) -> anyhow::Resul
     let settings = config.nats.settings(config.ingest.longest_stay());
     let queue = patiently(shutdown, || Queue::connect(settings.clone())).await?;
     let condition = patiently(shutdown, || queue.check()).await?;
+    queue
+        .check_budget(&condition)
+        .context("prepare the queue")?;
     if let Some(error) = condition.unasked {
         tracing::warn!(%error, "not every nats-server could be asked whether it syncs");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{EgressGroup, parse_duration};
+use model::{ByteSize, EgressGroup, parse_duration};
 use queue::{Settings, SyncPolicy};
 use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
@@ -62,6 +62,11 @@ impl Nats {
     /// Whether servers may acknowledge what is not on disk.
     pub fn is_lazy(&self) -> bool {
         self.0.sync == SyncPolicy::AllowLazy
+    }
+
+    /// Changes what ready jobs and events may occupy.
+    pub fn fit(&mut self, fit: impl FnOnce(ByteSize, ByteSize) -> (ByteSize, ByteSize)) {
+        (self.0.ready_bytes, self.0.event_bytes) = fit(self.0.ready_bytes, self.0.event_bytes);
     }
 
     /// Uses one server, wherever the file pointed.

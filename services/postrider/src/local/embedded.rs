@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use model::Tenant;
 
-use super::{NatsServer, RedisServer};
+use super::{NatsServer, RedisServer, disk};
 use crate::config::Config;
 
 /// A running nats-server and redis-server.
@@ -22,6 +22,9 @@ impl Embedded {
         let nats = NatsServer::start(&dir.join("nats")).await?;
         let redis = RedisServer::start(&dir.join("redis")).await?;
         config.nats.point_at(&nats.url, &nats.monitor);
+        config
+            .nats
+            .fit(|ready, events| disk::fit(ready, events, nats.max_file()));
         config.redis.url = redis.url.clone();
         if config.ingest.api_keys.is_empty() {
             let file = dir.join("api-key");

@@ -4,6 +4,7 @@
 //! handle.
 
 mod child;
+mod disk;
 mod embedded;
 mod nats;
 mod programs;

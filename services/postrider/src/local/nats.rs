@@ -8,7 +8,10 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use tokio::process::Command;
 
+use model::ByteSize;
+
 use super::child::Child;
+use super::disk;
 use super::programs;
 use super::stack::free_port;
 
@@ -30,6 +33,7 @@ pub enum SyncInterval {
 #[derive(Debug, Clone)]
 struct Setup {
     dir: PathBuf,
+    max_file: ByteSize,
     interval: SyncInterval,
     /// Its number in its cluster, and where each node listens for the others.
     cluster: Option<(usize, Vec<SocketAddr>)>,
@@ -89,7 +93,10 @@ impl NatsServer {
         let dir = dir
             .canonicalize()
             .with_context(|| format!("find {}", dir.display()))?;
+        let store = dir.join(STORE);
+        std::fs::create_dir_all(&store).with_context(|| format!("create {}", store.display()))?;
         let setup = Setup {
+            max_file: disk::max_file(&store)?,
             dir,
             interval,
             cluster,
@@ -122,6 +129,11 @@ impl NatsServer {
         let (child, _) = launch(&self.setup, listen, http).await?;
         self.child = child;
         Ok(())
+    }
+
+    /// The most it stores.
+    pub fn max_file(&self) -> ByteSize {
+        self.setup.max_file
     }
 
     /// Its name in its cluster.
@@ -205,8 +217,9 @@ impl Setup {
              http: \"{http}\"\n\
              ports_file_dir: \"{dir}\"\n\
              # Accepted means synced: without this a power cut loses acknowledged mail.\n\
-             jetstream {{ store_dir: \"{dir}/{STORE}\"{sync} }}\n\
+             jetstream {{ store_dir: \"{dir}/{STORE}\", max_file_store: {}{sync} }}\n\
              {}",
+            self.max_file.0,
             self.cluster_section()
         )
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ingest::config::{RawApiKey, key_sha256};
+use model::ByteSize;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::embedded::random_key;
-use super::{Child, NatsServer, RedisServer};
-use crate::config::RawConfig;
+use super::{Child, NatsServer, RedisServer, disk};
+use crate::config::{RawConfig, RawNats};
 
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(30);
@@ -82,6 +83,9 @@ impl Stack {
         config.nats.servers = nats.iter().map(|server| server.url.clone()).collect();
         config.nats.monitors = nats.iter().map(|server| server.monitor.clone()).collect();
         config.nats.replicas = nats.len();
+        for server in &nats {
+            fit(&mut config.nats, server.max_file())?;
+        }
         config.redis.url = redis.url.clone();
         config.ingest.listen = free_port()?.to_string();
         config.ingest.api_keys = tenants
@@ -241,6 +245,16 @@ fn spawn(program: &Path, dir: &Path, service: &Service<'_>) -> anyhow::Result<Ch
         .arg(verb)
         .envs(environment.iter().copied());
     Child::start(name, &mut command, &dir.join(format!("{name}.log")))
+}
+
+/// Lowers the limits of ready jobs and of events to what a server that stores `max_file` can promise.
+fn fit(nats: &mut RawNats, max_file: ByteSize) -> anyhow::Result<()> {
+    let ready = nats.ready_bytes.parse().context("read nats.ready_bytes")?;
+    let events = nats.event_bytes.parse().context("read nats.event_bytes")?;
+    let (ready, events) = disk::fit(ready, events, max_file);
+    nats.ready_bytes = ready.to_string();
+    nats.event_bytes = events.to_string();
+    Ok(())
 }
 
 fn api_key(tenant: String, key: &str) -> RawApiKey {
