@@ -117,7 +117,7 @@ impl Default for RawConfig {
             dns_servers: Vec::new(),
             mx_port: 25,
             dialable: Vec::new(),
-            window: 4000,
+            window: 10_000,
             window_bytes: "64MiB".into(),
             retry_delays: ["1min", "5min", "15min", "30min", "1h", "2h", "4h"]
                 .map(String::from)

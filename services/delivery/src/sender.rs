@@ -7,11 +7,12 @@ use model::{Clock, Source};
 use queue::{Blobs, Tombstones};
 use runtime::{Shutdown, Tasks};
 use throttle::Throttle;
+use tokio::sync::oneshot;
 
 use crate::connect::Connector;
 use crate::judge::{Judge, Judgement};
 use crate::letter::Hook;
-use crate::settle::{InHand, Settler};
+use crate::settle::{InHand, Marked, Settler};
 use crate::suspects::Suspects;
 
 /// The means to send; one for the whole worker.
@@ -39,12 +40,16 @@ impl Sender {
         self.tasks.shutdown()
     }
 
-    /// Settles in the background: the connection goes on with the next job.
-    pub(crate) fn settle(&self, held: InHand, judgement: Judgement) {
+    /// Settles in the background. What is answered ends as soon as a marker says how the job ended, or none is going to:
+    /// until then the connection must not complete another message, or its death would cost two duplicates.
+    pub(crate) fn settle(&self, held: InHand, judgement: Judgement) -> oneshot::Receiver<()> {
         let settler = Arc::clone(&self.settler);
-        self.tasks.spawn(
-            "settle",
-            async move { settler.settle(held, judgement).await },
-        );
+        let (marked, told) = oneshot::channel();
+        self.tasks.spawn("settle", async move {
+            settler
+                .settle_telling(held, judgement, Marked::telling(marked))
+                .await;
+        });
+        told
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use throttle::{Reason, SlotGuard};
+use tokio::sync::oneshot;
 
 use crate::attempt::{Ended, IsFirst, attempt};
 use crate::connect::{Connection, NotConnected};
@@ -72,7 +73,11 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
         let is_first = if sent == 1 { IsFirst::Yes } else { IsFirst::No };
         let behind = following.as_ref();
         let ended = attempt(sender, site, &mut connection, &letter, behind, is_first).await;
-        conclude(sender, site, letter.close(sender).await, ended).await;
+        let marked = conclude(sender, site, letter.close(sender).await, ended).await;
+        if let Some(marked) = marked {
+            // Told by being dropped.
+            let _ = marked.await;
+        }
         if used_up || !connection.session.is_reusable() {
             break;
         }
@@ -125,15 +130,21 @@ async fn write(sender: &Sender, site: &Site, held: InHand) -> Option<Letter> {
     }
 }
 
-/// Does with a job what its attempt calls for.
-async fn conclude(sender: &Sender, site: &Site, held: InHand, ended: Ended) {
+/// Does with a job what its attempt calls for. Where it is settled, what is answered ends with its marker.
+async fn conclude(
+    sender: &Sender,
+    site: &Site,
+    held: InHand,
+    ended: Ended,
+) -> Option<oneshot::Receiver<()>> {
     match ended {
-        Ended::Settle(judgement) => sender.settle(held, *judgement),
+        Ended::Settle(judgement) => return Some(sender.settle(held, *judgement)),
         Ended::PutBack => site.put_back(held),
         Ended::GiveBack => held.give_back().await,
         Ended::Postpone(delay) => held.postpone(delay).await,
         Ended::Leave => tracing::info!(job = %held.job.id, "hold not proven, job left to others"),
     }
+    None
 }
 
 /// No connection: with others open their jobs are safe there; otherwise everything that waits is tried later.

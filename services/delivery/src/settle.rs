@@ -10,6 +10,8 @@ use history::History;
 use model::{Body, Clock, Event, EventKind, Job, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
 
+use tokio::sync::oneshot;
+
 use crate::judge::Judgement;
 use crate::window::Place;
 
@@ -49,6 +51,19 @@ impl InHand {
     }
 }
 
+/// Held by a settlement until its marker is written; whoever has the other end waits for that.
+#[derive(Debug, Default)]
+pub(crate) struct Marked {
+    _told: Option<oneshot::Sender<()>>,
+}
+
+impl Marked {
+    /// Tells whoever has the other end of `told`, by dropping it.
+    pub(crate) fn telling(told: oneshot::Sender<()>) -> Self {
+        Self { _told: Some(told) }
+    }
+}
+
 /// Settles jobs.
 pub(crate) struct Settler {
     pub(crate) publisher: Publisher,
@@ -64,6 +79,12 @@ pub(crate) struct Settler {
 impl Settler {
     /// Makes `judgement` of `held` durable and lets the queue forget the job.
     pub(crate) async fn settle(&self, held: InHand, judgement: Judgement) {
+        self.settle_telling(held, judgement, Marked::default())
+            .await;
+    }
+
+    /// The same, and drops `marked` as soon as a marker says how the job ended, or none is going to.
+    pub(crate) async fn settle_telling(&self, held: InHand, judgement: Judgement, marked: Marked) {
         let Judgement {
             event,
             next_attempt_at,
@@ -74,7 +95,7 @@ impl Settler {
         }
         let settled = match next_attempt_at {
             Some(at) => self.defer(held, event, at).await,
-            None => self.end(held, event).await,
+            None => self.end(held, event, marked).await,
         };
         if let Err(error) = settled {
             tracing::warn!(%error, "job not settled, leaving it to redelivery");
@@ -91,7 +112,7 @@ impl Settler {
         held.hold.settle().await
     }
 
-    async fn end(&self, held: InHand, event: Event) -> Result<(), QueueError> {
+    async fn end(&self, held: InHand, event: Event, marked: Marked) -> Result<(), QueueError> {
         let InHand {
             job,
             hold,
@@ -109,6 +130,7 @@ impl Settler {
             }
             Err(error) => tracing::debug!(job = %job.id, %error, "marker not written"),
         }
+        drop(marked);
         self.record(encoded).await?;
         if redelivered {
             // A run that died behind its schedule would otherwise see the job sent once more.
