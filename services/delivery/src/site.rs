@@ -45,7 +45,10 @@ impl Site {
             route,
             path,
             limits,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                keep: usize::MAX,
+                ..State::default()
+            }),
             arrived: Notify::new(),
         }
     }
