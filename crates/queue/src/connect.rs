@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
+use model::{Clock as _, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ pub struct Queue {
     lanes: LaneMap,
     publisher: Publisher,
     settings: Settings,
-    connections: watch::Receiver<Instant>,
+    connections: watch::Receiver<Timestamp>,
 }
 
 impl Queue {
@@ -37,7 +38,7 @@ impl Queue {
             servers: settings.servers.join(", "),
             problem,
         };
-        let (connected, connections) = watch::channel(Instant::now());
+        let (connected, connections) = watch::channel(SystemClock.now());
         let mut options = ConnectOptions::new()
             .name("postrider")
             .connection_timeout(Duration::from_secs(5))
@@ -47,7 +48,7 @@ impl Queue {
                 let connected = connected.clone();
                 async move {
                     if matches!(event, Event::Connected) {
-                        connected.send_replace(Instant::now());
+                        connected.send_replace(SystemClock.now());
                     }
                 }
             });
@@ -103,7 +104,7 @@ impl Queue {
     }
 
     /// When the connection was last made; changes whenever it is made anew.
-    pub fn connections(&self) -> watch::Receiver<Instant> {
+    pub fn connections(&self) -> watch::Receiver<Timestamp> {
         self.connections.clone()
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{Client, StatusCode, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use model::Class;
+use model::{Class, Timestamp};
 use tokio::time::Instant;
 
 use crate::streams::WORKERS;
@@ -32,6 +32,8 @@ pub struct Pulled {
     pub payload: Bytes,
     /// Whether it may have been in other hands before: delivered more than once.
     pub redelivered: bool,
+    /// When the broker stored it, by the broker's clock.
+    pub stored_at: Timestamp,
     /// Whether it waited for its time, or is fresh.
     pub stage: Stage,
     /// Whether it came through an overflow lane: a repeated call may have put the same job into its domain's lane.
@@ -110,6 +112,8 @@ impl Puller {
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos());
+        let stored_at = stored_at.map_err(QueueError::refused)?;
         let (message, acker) = message.split();
         let Some(hold) = self.holds.take(&self.stream, sequence, acker, began) else {
             return Ok(None);
@@ -117,6 +121,7 @@ impl Puller {
         Ok(Some(Pulled {
             payload: message.payload,
             redelivered: delivered > 1,
+            stored_at,
             stage: self.stage,
             overflowed: self.overflow,
             hold,

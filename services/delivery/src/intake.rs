@@ -11,7 +11,6 @@ use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
 use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{Route, RouteError, Routing};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::judge::{Judge, Judgement, Outcome};
 use crate::settle::{InHand, Settler};
@@ -21,6 +20,8 @@ use crate::window::Place;
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
+/// How far the broker's clock may be ahead of ours.
+const CLOCKS: Duration = Duration::from_secs(5);
 /// The pauses before a marker that could not be read is asked for again; longer together than Redis needs to fail over.
 const MARKER_PAUSES: [Duration; 3] = [
     Duration::from_millis(200),
@@ -39,8 +40,7 @@ pub(crate) struct Intake {
     pub(crate) tombstones: Tombstones,
     pub(crate) clock: Arc<dyn Clock>,
     /// When the connection to the queue was made.
-    pub(crate) connections: watch::Receiver<Instant>,
-    pub(crate) ack_wait: Duration,
+    pub(crate) connections: watch::Receiver<Timestamp>,
 }
 
 /// What is to be done with a pulled job.
@@ -104,6 +104,7 @@ impl Intake {
         let Pulled {
             payload,
             redelivered,
+            stored_at,
             stage,
             overflowed,
             hold,
@@ -114,6 +115,7 @@ impl Intake {
                 hold,
                 stage,
                 redelivered,
+                stored_at,
                 overflowed,
                 _place: place,
             }),
@@ -130,7 +132,7 @@ impl Intake {
     /// What an earlier run of the job left behind before it died: its end, or a schedule.
     async fn recall(&self, held: &InHand) -> Option<Next> {
         let is_fresh = !held.redelivered && !held.overflowed && held.stage == Stage::Ready;
-        if is_fresh && !self.may_predate_the_connection() {
+        if is_fresh && !self.may_predate_the_connection(held) {
             return None;
         }
         if let Some(event) = self.marker(held.job.id).await {
@@ -143,9 +145,15 @@ impl Intake {
     }
 
     /// Whether a job that comes as fresh may have been in somebody's hands: a nats-server that crashed forgets how often
-    /// it delivered a job, and delivers what was in hand once more as if for the first time.
-    fn may_predate_the_connection(&self) -> bool {
-        self.connections.borrow().elapsed() < self.ack_wait * 4
+    /// it delivered a job, and delivers what was in hand once more as if for the first time. Nobody has had what was stored
+    /// after the connection was made.
+    fn may_predate_the_connection(&self, held: &InHand) -> bool {
+        held.stored_at
+            < self
+                .connections
+                .borrow()
+                .saturating_add(CLOCKS)
+                .unwrap_or(Timestamp::MAX)
     }
 
     /// The event that ended the job before, if one did. A Redis that is merely slow is asked again: without an answer

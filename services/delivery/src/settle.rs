@@ -29,6 +29,8 @@ pub(crate) struct InHand {
     pub(crate) hold: Hold,
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
+    /// When the broker stored it.
+    pub(crate) stored_at: Timestamp,
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
     pub(crate) overflowed: bool,
     /// Its place in the window, free again when this is dropped.

@@ -190,7 +190,6 @@ async fn assemble(
         tombstones,
         clock,
         connections: queue.connections(),
-        ack_wait: queue.ack_wait(),
     }))
 }
 
