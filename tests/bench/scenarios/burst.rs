@@ -54,6 +54,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
     let began = Instant::now();
     let report = run::load_only(run::postrider_load(&cell, &stored)?, &dir).await?;
     let storing = meter::cpu(&cell.pids())? - before;
+    cell.print_cpu()?;
     anyhow::ensure!(
         began.elapsed() < lead,
         "storing the jobs took {:?}, and the first were due by then",
@@ -88,6 +89,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         ),
     ];
     table.add(line);
+    cell.print_cpu()?;
     cell.check()?;
     cell.stop().await?;
     sink.stop().await
