@@ -24,6 +24,7 @@ mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
 mod jobs_that_come_together_are_committed_together;
+mod jobs_that_wait_together_share_a_schedule;
 mod limits_hold_whatever_becomes_of_redis;
 mod no_special_address_is_dialled;
 mod no_string_smuggles_a_message;

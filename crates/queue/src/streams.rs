@@ -80,6 +80,8 @@ fn deferred_stream(lane: &Lane, class: Class, settings: &Settings) -> Config {
         subjects: lane.subjects(class, Stage::Deferred),
         retention: RetentionPolicy::WorkQueue,
         allow_message_schedules: true,
+        duplicate_window: DUPLICATE_WINDOW,
+        allow_atomic_publish: true,
         storage: StorageType::File,
         num_replicas: settings.replicas,
         allow_direct: true,

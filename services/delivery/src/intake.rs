@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use history::History;
 use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
-use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
+use queue::{Bundle, Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{Route, RouteError, Routing};
 use tokio::sync::watch;
 
@@ -84,6 +84,14 @@ impl Intake {
             }
             Next::Park(delay) => self.settler.park(held, delay).await,
         }
+    }
+
+    /// Puts the jobs of a bundle back into the queue, each for itself. One that cannot be read stays in the queue, loudly.
+    pub(crate) async fn unpack(&self, bundle: Bundle, place: Place) {
+        if let Err(error) = self.publisher.unpack(bundle).await {
+            tracing::error!(%error, "jobs that are due were not put back, leaving them to redelivery");
+        }
+        drop(place);
     }
 
     async fn decide(&self, held: &InHand) -> Next {

@@ -169,20 +169,22 @@ impl Settler {
     /// Stores the job's next schedule, however long that takes: until then the job is held. Its body is set aside first.
     ///
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
-    /// lies far enough ahead.
+    /// lies far enough ahead, and replaces the one before under the job's own subject.
     async fn schedule(&self, job: &mut Job, mut at: Timestamp) {
         self.set_body_aside(job).await;
         let job = &*job;
         let payload: bytes::Bytes = api::encode_job(job).into();
-        let to = job.destination();
-        while let Err(error) = self
-            .publisher
-            .schedule(job.class, to, job.id, at, payload.clone())
-            .await
-        {
+        let (publisher, to) = (&self.publisher, job.destination());
+        let mut stored = publisher
+            .schedule_with_others(job.class, to, job.id, at, payload.clone())
+            .await;
+        while let Err(error) = stored {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(PAUSE).await;
             at = at.max(self.after(self.soonest));
+            stored = publisher
+                .schedule(job.class, to, job.id, at, payload.clone())
+                .await;
         }
     }
 
