@@ -1,4 +1,4 @@
-//! Stores ready jobs of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
+//! Stores jobs of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
 //!
 //! A batch is stored whole or not at all; where it is not known to be stored, for whatever reason, each job is published
 //! alone under its own id, which the stream keeps once.
@@ -23,16 +23,15 @@ pub(crate) const MOST: Most = Most {
     pause: Duration::ZERO,
 };
 
-/// A job on its way to a stream.
+/// A job, or the body of one, on its way to a stream that keeps it once under its id.
 #[derive(Debug, Clone)]
-pub(crate) struct ReadyJob {
+pub(crate) struct Keyed {
     pub(crate) subject: String,
-    /// Under it the stream keeps the job once.
     pub(crate) id: String,
     pub(crate) payload: Bytes,
 }
 
-impl ReadyJob {
+impl Keyed {
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, self.id.as_str());
@@ -40,14 +39,14 @@ impl ReadyJob {
     }
 }
 
-impl Item for ReadyJob {
+impl Item for Keyed {
     fn octets(&self) -> usize {
         self.payload.len()
     }
 }
 
 /// Stores all of `batch` or none.
-pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[ReadyJob]) -> Committed {
+pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Keyed]) -> Committed {
     let stored = match batch {
         [] => return Committed::Alone,
         [only] => publish_one(jetstream, only).await,
@@ -62,7 +61,10 @@ pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[ReadyJob]) ->
     }
 }
 
-async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(), QueueError> {
+pub(crate) async fn publish_one(
+    jetstream: &jetstream::Context,
+    job: &Keyed,
+) -> Result<(), QueueError> {
     let (subject, payload) = (job.subject.clone(), job.payload.clone());
     jetstream
         .publish_with_headers(subject, job.headers(), payload)
@@ -74,11 +76,11 @@ async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(
 /// One atomic batch (ADR-50 of NATS): `rest` without an answer, and `last`, which commits.
 async fn publish_all(
     jetstream: &jetstream::Context,
-    rest: &[ReadyJob],
-    last: &ReadyJob,
+    rest: &[Keyed],
+    last: &Keyed,
 ) -> Result<(), QueueError> {
     let (id, size) = (JobId::fresh().to_string(), rest.len() + 1);
-    let headers = |sequence: usize, job: &ReadyJob| {
+    let headers = |sequence: usize, job: &Keyed| {
         let mut headers = job.headers();
         headers.insert(NATS_BATCH_ID, id.as_str());
         headers.insert(NATS_BATCH_SEQUENCE, sequence.to_string());

@@ -73,7 +73,7 @@ struct Waiting<T> {
 }
 
 impl<T: Item> Group<T> {
-    fn new(most: Most) -> Self {
+    pub(crate) fn new(most: Most) -> Self {
         Self {
             most,
             turn: tokio::sync::Mutex::default(),

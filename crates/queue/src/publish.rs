@@ -16,7 +16,7 @@ use futures_util::future::{join_all, try_join};
 use model::{Class, Clock as _, Domain, JobId, Sabotage, SystemClock, Timestamp};
 
 use crate::bundle::{self, Finder, WaitingJob};
-use crate::commit::{self, ReadyJob};
+use crate::commit::{self, Keyed};
 use crate::group::{Committed, Groups};
 use crate::{Bundle, Lane, LaneMap, QueueError, Stage};
 
@@ -35,7 +35,7 @@ const WITHDRAWING: Duration = Duration::from_millis(500);
 pub struct Publisher {
     jetstream: jetstream::Context,
     lanes: LaneMap,
-    ready: Arc<Groups<ReadyJob>>,
+    ready: Arc<Groups<Keyed>>,
     waiting: Arc<Groups<WaitingJob>>,
     /// By stream.
     finders: Arc<HashMap<String, Finder>>,
@@ -74,12 +74,12 @@ impl Publisher {
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let job = ReadyJob {
+        let job = Keyed {
             subject: lane.ready_subject(class, to),
             id: job.to_string(),
             payload,
         };
-        let store = |jobs: Vec<ReadyJob>| async move {
+        let store = |jobs: Vec<Keyed>| async move {
             let stored = commit::store(&self.jetstream, &jobs).await;
             vec![stored; jobs.len()]
         };
@@ -236,9 +236,9 @@ impl Publisher {
             payload,
             hold,
         } = bundle;
-        let jobs: Vec<ReadyJob> = bundle::decode(payload)?
+        let jobs: Vec<Keyed> = bundle::decode(payload)?
             .into_iter()
-            .map(|(job, payload)| ReadyJob {
+            .map(|(job, payload)| Keyed {
                 subject: lane.due_subject(class),
                 id: format!("{id}.{job}"),
                 payload,

@@ -111,6 +111,7 @@ fn waiting_bodies(settings: &Settings) -> Config {
         subjects: vec![waiting_body_subject("*")],
         retention: RetentionPolicy::Limits,
         max_messages_per_subject: 1,
+        allow_atomic_publish: true,
         max_age: settings.body_age + BODY_GRACE,
         storage: StorageType::File,
         num_replicas: settings.replicas,
