@@ -2,13 +2,15 @@
 //! none of the others (ADR 18).
 
 use anyhow::Context as _;
-use api::v1::SubmitBatchRequest;
 use api::v1::submit_result::Outcome;
+use api::v1::{SubmitBatchRequest, SubmitRequest};
 use async_nats::jetstream;
-use tests::{Cluster, Setup, flush_all, keyed};
+use model::{Clock as _, SystemClock};
+use std::time::Duration;
+use tests::{Books, Cluster, PATIENCE, Setup, flush_all, keyed, letter, submit_all};
 
-use super::PROGRAM;
-use super::broker;
+use super::drained::drained;
+use super::{PROGRAM, broker};
 
 const MESSAGES: usize = 200;
 const TO: &str = "ann@gmail.example";
@@ -17,7 +19,7 @@ const TO: &str = "ann@gmail.example";
 async fn a_batch_is_stored_in_few_commits_and_repeated_it_is_stored_once() -> anyhow::Result<()> {
     let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
     submit(&cluster, 0..MESSAGES).await?;
-    let (stored, commits) = committed(&cluster).await?;
+    let (stored, commits) = committed(&cluster, "T-").await?;
     assert_eq!(stored, MESSAGES);
     assert!(commits > 0 && commits < MESSAGES / 4, "{commits} commits");
 
@@ -25,8 +27,37 @@ async fn a_batch_is_stored_in_few_commits_and_repeated_it_is_stored_once() -> an
     // ids, and stand in one batch with those that are not.
     flush_all(&cluster.stack()?.redis().url).await?;
     submit(&cluster, MESSAGES / 2..MESSAGES * 3 / 2).await?;
-    let (stored, _) = committed(&cluster).await?;
+    let (stored, _) = committed(&cluster, "T-").await?;
     assert_eq!(stored, MESSAGES * 3 / 2);
+    cluster.finish().await
+}
+
+/// Longer than a slow machine takes to look at the schedules, and what a test has the patience for.
+const AHEAD: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn schedules_are_stored_in_few_commits_and_each_fires_once() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).saying_anything();
+    let mut cluster = setup.start_with(1).await?;
+    let (api, mut books) = (cluster.api(0)?, Books::default());
+    let at = SystemClock.now().checked_add(AHEAD)?;
+    let later = (0..MESSAGES).map(|number| SubmitRequest {
+        send_at: Some(api::timestamp_to_wire(at)),
+        ..letter(&format!("ann{number}@gmail.example"))
+    });
+    submit_all(&api, later, |answer| books.accepted(answer)).await?;
+    let (stored, commits) = committed(&cluster, "DT-").await?;
+    assert_eq!(stored, MESSAGES);
+    assert!(commits > 0 && commits < MESSAGES / 2, "{commits} commits");
+    // What was committed together survives its server as what was committed alone does.
+    cluster.stack()?.nats_mut()[0].kill_and_restart().await?;
+    books
+        .read_until_ended(MESSAGES, &mut api.events().await?, PATIENCE)
+        .await?;
+    let reconciled = books.reconcile(cluster.ledger()?);
+    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
+    assert_eq!(reconciled.duplicates.len(), 0);
+    drained(cluster.nats_url()?).await?;
     cluster.finish().await
 }
 
@@ -46,15 +77,16 @@ async fn submit(cluster: &Cluster, numbers: std::ops::Range<usize>) -> anyhow::R
     Ok(())
 }
 
-/// Ready jobs, and in how many atomic batches they were committed; one that was published alone is no batch.
-async fn committed(cluster: &Cluster) -> anyhow::Result<(usize, usize)> {
+/// Jobs of streams whose names begin with `kind`, and in how many atomic batches they were committed; one that was
+/// published alone is no batch.
+async fn committed(cluster: &Cluster, kind: &str) -> anyhow::Result<(usize, usize)> {
     let url = cluster.nats_url()?;
     let client = async_nats::connect(url).await.context("connect to NATS")?;
     let context = jetstream::new(client);
     let mut stored = 0;
     let mut batches = std::collections::HashSet::new();
     for (name, info) in broker::streams(url).await? {
-        if !name.starts_with("T-") || info.state.messages == 0 {
+        if !name.starts_with(kind) || info.state.messages == 0 {
             continue;
         }
         let stream = context.get_stream(&name).await.context("find the stream")?;

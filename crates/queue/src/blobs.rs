@@ -4,14 +4,17 @@
 //! A body is stored before the job that names it, so a job never names what is not there. An age limit collects what no
 //! job can need any more.
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use bytes::Bytes;
 use model::JobId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use crate::QueueError;
+use crate::commit::{Committed, Entry, Group};
 use crate::streams::{BODIES, WAITING_BODIES, waiting_body_subject};
 
 /// How long reading a body may take.
@@ -26,6 +29,7 @@ pub struct Blobs {
     jetstream: jetstream::Context,
     store: ObjectStore,
     waiting: Stream<()>,
+    group: Arc<Group>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -48,6 +52,7 @@ impl Blobs {
             jetstream: jetstream.clone(),
             store,
             waiting,
+            group: Arc::default(),
         })
     }
 
@@ -65,9 +70,15 @@ impl Blobs {
     ///
     /// Once this returns it is as safe as a published job. Repeated for the same job, it is stored once.
     pub async fn set_aside(&self, job: JobId, body: &Bytes) -> Result<String, QueueError> {
-        let subject = waiting_body_subject(&job.to_string());
-        let stored = self.jetstream.publish(subject, body.clone()).await?;
-        stored.await?;
+        let entry = Entry {
+            subject: waiting_body_subject(&job.to_string()),
+            headers: HeaderMap::new(),
+            payload: body.clone(),
+        };
+        if self.group.commit(&self.jetstream, &entry).await == Committed::Alone {
+            let stored = self.jetstream.publish(entry.subject, entry.payload).await?;
+            stored.await?;
+        }
         Ok(format!("{WAITING}{job}"))
     }
 

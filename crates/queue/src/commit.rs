@@ -1,8 +1,8 @@
-//! Stores ready jobs of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
+//! Stores jobs, schedules and bodies of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18, ADR 20).
 //!
-//! Nobody waits for company: a job that finds nothing on its way is stored at once. Those that come meanwhile gather,
+//! Nobody waits for company: an entry that finds nothing on its way is stored at once. Those that come meanwhile gather,
 //! and the next of them to have its turn commits them all. A batch is stored whole or not at all; where it is not known
-//! to be stored, for whatever reason, each job is published alone under its own id, which the stream keeps once.
+//! to be stored, for whatever reason, each entry is published alone, as its stream keeps it once: by its id or by its subject.
 //!
 //! Owns no task: the caller whose turn it is does the work for all. A caller that gives up half-way leaves the others
 //! to publish for themselves.
@@ -12,38 +12,29 @@ use std::sync::{Mutex, PoisonError};
 
 use async_nats::HeaderMap;
 use async_nats::header::{
-    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE, NATS_MESSAGE_ID,
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
 };
 use async_nats::jetstream;
 use bytes::Bytes;
 use model::{Class, JobId};
 use tokio::sync::oneshot;
 
-use crate::{Lane, LaneMap, QueueError};
+use crate::{Lane, LaneMap, QueueError, Stage};
 
-/// The most jobs of a batch: beyond it a sync is cheap already.
+/// The most entries of a batch: beyond it a sync is cheap already.
 const BATCH_JOBS: usize = 64;
-/// The most octets of a batch, unless its one job is larger.
+/// The most octets of a batch, unless its one entry is larger.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// A job on its way to a stream.
+/// A message on its way to a stream.
 #[derive(Debug, Clone)]
-pub(crate) struct ReadyJob {
+pub(crate) struct Entry {
     pub(crate) subject: String,
-    pub(crate) id: JobId,
+    pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
 }
 
-impl ReadyJob {
-    /// The id under which the stream keeps the job once.
-    pub(crate) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, self.id.to_string());
-        headers
-    }
-}
-
-/// What became of a job in a group.
+/// What became of an entry in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
     /// It is stored.
@@ -52,24 +43,29 @@ pub(crate) enum Committed {
     Alone,
 }
 
-/// The groups of all ready streams, by name.
+/// The groups of all lane streams.
 #[derive(Debug)]
-pub(crate) struct Groups(HashMap<(Lane, Class), Group>);
+pub(crate) struct Groups(HashMap<(Lane, Class, Stage), Group>);
 
 impl Groups {
     pub(crate) fn of(lanes: &LaneMap) -> Self {
-        let streams = lanes
-            .lanes()
-            .flat_map(|lane| Class::ALL.map(|class| (lane.clone(), class)));
-        Self(streams.map(|stream| (stream, Group::default())).collect())
+        let mut groups = HashMap::new();
+        for lane in lanes.lanes() {
+            for class in Class::ALL {
+                for stage in lane.stages() {
+                    groups.insert((lane.clone(), class, *stage), Group::default());
+                }
+            }
+        }
+        Self(groups)
     }
 
-    pub(crate) fn group(&self, lane: &Lane, class: Class) -> Option<&Group> {
-        self.0.get(&(lane.clone(), class))
+    pub(crate) fn group(&self, lane: &Lane, class: Class, stage: Stage) -> Option<&Group> {
+        self.0.get(&(lane.clone(), class, stage))
     }
 }
 
-/// The jobs that wait for one stream.
+/// What waits for one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     /// Whose turn it is to commit.
@@ -79,16 +75,16 @@ pub(crate) struct Group {
 
 #[derive(Debug)]
 struct Waiting {
-    job: ReadyJob,
+    entry: Entry,
     outcome: oneshot::Sender<Committed>,
 }
 
 impl Group {
-    /// Stores `job` together with others, or says that it is to be published alone.
-    pub(crate) async fn commit(&self, jetstream: &jetstream::Context, job: &ReadyJob) -> Committed {
+    /// Stores `entry` together with others, or says that it is to be published alone.
+    pub(crate) async fn commit(&self, jetstream: &jetstream::Context, entry: &Entry) -> Committed {
         let (outcome, mut told) = oneshot::channel();
-        let job = job.clone();
-        self.lock().push(Waiting { job, outcome });
+        let entry = entry.clone();
+        self.lock().push(Waiting { entry, outcome });
         let _turn = tokio::select! {
             biased;
             outcome = &mut told => return outcome.unwrap_or(Committed::Alone),
@@ -115,7 +111,7 @@ impl Group {
         let mut waiting = self.lock();
         let mut bytes = 0;
         let fits = waiting.iter().take(BATCH_JOBS).take_while(|next| {
-            bytes += next.job.payload.len();
+            bytes += next.entry.payload.len();
             bytes <= BATCH_BYTES
         });
         let count = fits.count().max(1).min(waiting.len());
@@ -131,24 +127,28 @@ impl Group {
 async fn store(jetstream: &jetstream::Context, batch: &[Waiting]) -> Committed {
     let stored = match batch {
         [] => return Committed::Alone,
-        [only] => publish_one(jetstream, &only.job).await,
-        [rest @ .., last] => publish_all(jetstream, rest, &last.job).await,
+        [only] => publish_one(jetstream, &only.entry).await,
+        [rest @ .., last] => publish_all(jetstream, rest, &last.entry).await,
     };
     match stored {
         Ok(()) => Committed::Stored,
         Err(error) => {
-            tracing::debug!(%error, jobs = batch.len(), "jobs not committed together, publishing each alone");
+            tracing::debug!(%error, entries = batch.len(), "not committed together, publishing each alone");
             Committed::Alone
         }
     }
 }
 
-async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(), QueueError> {
-    let (subject, payload) = (job.subject.clone(), job.payload.clone());
-    jetstream
-        .publish_with_headers(subject, job.headers(), payload)
-        .await?
-        .await?;
+async fn publish_one(jetstream: &jetstream::Context, entry: &Entry) -> Result<(), QueueError> {
+    let Entry {
+        subject,
+        headers,
+        payload,
+    } = entry.clone();
+    let stored = jetstream.publish_with_headers(subject, headers, payload);
+    if stored.await?.await?.duplicate {
+        return Err(QueueError::refused("the stream took it for a repetition"));
+    }
     Ok(())
 }
 
@@ -156,20 +156,20 @@ async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(
 async fn publish_all(
     jetstream: &jetstream::Context,
     rest: &[Waiting],
-    last: &ReadyJob,
+    last: &Entry,
 ) -> Result<(), QueueError> {
     let (id, size) = (JobId::fresh().to_string(), rest.len() + 1);
-    let headers = |sequence: usize, job: &ReadyJob| {
-        let mut headers = job.headers();
+    let headers = |sequence: usize, entry: &Entry| {
+        let mut headers = entry.headers.clone();
         headers.insert(NATS_BATCH_ID, id.as_str());
         headers.insert(NATS_BATCH_SEQUENCE, sequence.to_string());
         headers
     };
     let client = jetstream.client();
-    for (index, Waiting { job, .. }) in rest.iter().enumerate() {
-        let headers = headers(index + 1, job);
+    for (index, Waiting { entry, .. }) in rest.iter().enumerate() {
+        let headers = headers(index + 1, entry);
         client
-            .publish_with_headers(job.subject.clone(), headers, job.payload.clone())
+            .publish_with_headers(entry.subject.clone(), headers, entry.payload.clone())
             .await
             .map_err(QueueError::refused)?;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::{
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
 };
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -13,8 +13,8 @@ use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use model::{Class, Domain, JobId, Sabotage, Timestamp};
 
-use crate::commit::{Committed, Groups, ReadyJob};
-use crate::{Lane, LaneMap, QueueError};
+use crate::commit::{Committed, Entry, Groups};
+use crate::{Lane, LaneMap, QueueError, Stage};
 
 /// How often an unacknowledged publish is repeated, and how long to wait before.
 const PAUSES: [Duration; 3] = [
@@ -29,6 +29,14 @@ pub struct Publisher {
     jetstream: jetstream::Context,
     lanes: LaneMap,
     groups: Arc<Groups>,
+}
+
+/// What a stream made of an entry.
+enum Stored {
+    /// It was stored.
+    Now,
+    /// The stream knows its id, and stored nothing.
+    Already,
 }
 
 impl Publisher {
@@ -58,23 +66,14 @@ impl Publisher {
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let job = ReadyJob {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, job.to_string());
+        let entry = Entry {
             subject: lane.ready_subject(class, to),
-            id: job,
+            headers,
             payload,
         };
-        let stored = match self.groups.group(lane, class) {
-            Some(group) => group.commit(&self.jetstream, &job).await,
-            None => Committed::Alone,
-        };
-        match stored {
-            Committed::Stored => Ok(()),
-            Committed::Alone => {
-                let headers = job.headers();
-                let stored = self.publish(&job.subject, headers, job.payload).await;
-                stored.map(drop)
-            }
-        }
+        self.store(lane, class, Stage::Ready, entry).await.map(drop)
     }
 
     /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.
@@ -92,15 +91,18 @@ impl Publisher {
         let lane = self.lanes.lane(to);
         let mut headers = schedule_headers(at, lane.due_subject(class));
         if Sabotage::ScheduleWithId.is_on() {
-            headers.insert(async_nats::header::NATS_MESSAGE_ID, job.to_string());
+            headers.insert(NATS_MESSAGE_ID, job.to_string());
         }
-        let stored = self
-            .publish(&lane.schedule_subject(class, job), headers, payload)
-            .await?;
-        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
-            Err(QueueError::ScheduleNotStored)
-        } else {
-            Ok(())
+        let entry = Entry {
+            subject: lane.schedule_subject(class, job),
+            headers,
+            payload,
+        };
+        match self.store(lane, class, Stage::Deferred, entry).await? {
+            Stored::Already if !Sabotage::ScheduleWithId.is_on() => {
+                Err(QueueError::ScheduleNotStored)
+            }
+            Stored::Now | Stored::Already => Ok(()),
         }
     }
 
@@ -152,6 +154,29 @@ impl Publisher {
             .await
             .map(drop)
             .map_err(QueueError::refused)
+    }
+
+    /// Stores an entry of a lane's stream, together with others where others come with it.
+    async fn store(
+        &self,
+        lane: &Lane,
+        class: Class,
+        stage: Stage,
+        entry: Entry,
+    ) -> Result<Stored, QueueError> {
+        let committed = match self.groups.group(lane, class, stage) {
+            Some(group) => group.commit(&self.jetstream, &entry).await,
+            None => Committed::Alone,
+        };
+        if committed == Committed::Stored {
+            return Ok(Stored::Now);
+        }
+        let alone = self.publish(&entry.subject, entry.headers, entry.payload);
+        Ok(if alone.await?.duplicate {
+            Stored::Already
+        } else {
+            Stored::Now
+        })
     }
 
     async fn deferred_stream(
