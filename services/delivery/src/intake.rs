@@ -117,7 +117,7 @@ impl Intake {
                 redelivered,
                 stored_at,
                 overflowed,
-                _place: place,
+                place,
             }),
             Err(error) => {
                 tracing::error!(%error, "job is not readable, leaving it in the queue");

@@ -34,7 +34,7 @@ pub(crate) struct InHand {
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
     pub(crate) overflowed: bool,
     /// Its place in the window, free again when this is dropped.
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 impl InHand {
