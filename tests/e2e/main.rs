@@ -2,6 +2,7 @@
 
 mod a_batch_is_accepted_item_by_item;
 mod a_campaign_stands_in_front_of_nobody;
+mod a_client_that_reads_nothing_delays_nobody;
 mod a_deferred_job_comes_back;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;

@@ -4,6 +4,7 @@
 //! A body is stored before the job that names it, so a job never names what is not there. An age limit collects what no
 //! job can need any more.
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use crate::QueueError;
-use crate::commit::{self, Keyed};
+use crate::commit::{self, Entry};
 use crate::group::{Committed, Group};
 use crate::streams::{BODIES, WAITING_BODIES, waiting_body_subject};
 
@@ -29,7 +30,7 @@ pub struct Blobs {
     jetstream: jetstream::Context,
     store: ObjectStore,
     waiting: Stream<()>,
-    aside: Arc<Group<Keyed>>,
+    aside: Arc<Group<Entry>>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -71,16 +72,16 @@ impl Blobs {
     /// Once this returns it is as safe as a published job. Repeated for the same job, it is stored once.
     pub async fn set_aside(&self, job: JobId, body: &Bytes) -> Result<String, QueueError> {
         let subject = waiting_body_subject(&job.to_string());
-        let body = Keyed {
-            id: subject.clone(),
+        let body = Entry {
             subject,
+            headers: HeaderMap::new(),
             payload: body.clone(),
         };
-        let store = |bodies: Vec<Keyed>| async move {
+        let store = |bodies: Vec<Entry>| async move {
             let stored = commit::store(&self.jetstream, &bodies).await;
             vec![stored; bodies.len()]
         };
-        if self.aside.commit(body.clone(), store).await == Committed::Alone {
+        if self.aside.commit(body.clone(), store).await != Committed::Stored {
             commit::publish_one(&self.jetstream, &body).await?;
         }
         Ok(format!("{WAITING}{job}"))

@@ -23,8 +23,8 @@ use crate::{Hold, Lane, QueueError};
 
 /// Whoever defers while others do waits a moment for more: nobody waits for a deferral.
 pub(crate) const MOST: Most = Most {
-    items: 1024,
-    octets: 8 << 20,
+    items: 256,
+    octets: 1 << 20,
     pause: Duration::from_millis(50),
 };
 /// The most jobs of one bundle.
@@ -42,8 +42,6 @@ pub(crate) const HEADER: &str = "Postrider-Bundle";
 const ID: usize = 16;
 /// How many lists one request asks for.
 const LISTS: usize = 500;
-/// How long a reading of all lists is good. A job comes again long after its schedule was stored.
-const FRESH: Duration = Duration::from_secs(1);
 /// The status behind the last answer of a request.
 const END_OF_BATCH: u16 = 204;
 /// How long to wait for the next list.
@@ -55,6 +53,8 @@ pub(crate) struct WaitingJob {
     pub(crate) id: JobId,
     pub(crate) at: Timestamp,
     pub(crate) payload: Bytes,
+    /// Whether it may share its schedule with others.
+    pub(crate) may_share: bool,
 }
 
 impl Item for WaitingJob {
@@ -63,10 +63,11 @@ impl Item for WaitingJob {
     }
 }
 
-/// Sorts jobs into bundles; the numbers are places in `jobs`. One that is due when no other is has a bundle for itself.
+/// Sorts jobs into bundles; the numbers are places in `jobs`. One that is due when no other is, or may not share, has a
+/// bundle for itself.
 pub(crate) fn sort(jobs: &[WaitingJob], now: Timestamp) -> Vec<Vec<usize>> {
     let mut places: Vec<usize> = (0..jobs.len()).collect();
-    places.sort_by_key(|place| jobs[*place].at);
+    places.sort_by_key(|place| (jobs[*place].may_share, jobs[*place].at));
     let mut bundles: Vec<Vec<usize>> = Vec::new();
     let mut octets = 0;
     for place in places {
@@ -74,7 +75,8 @@ pub(crate) fn sort(jobs: &[WaitingJob], now: Timestamp) -> Vec<Vec<usize>> {
         octets += job.payload.len();
         match bundles.last_mut() {
             Some(bundle)
-                if bundle.len() < JOBS
+                if jobs[bundle[0]].may_share
+                    && bundle.len() < JOBS
                     && octets <= OCTETS
                     && between(jobs[bundle[0]].at, job.at) <= spread(now, jobs[bundle[0]].at) =>
             {
@@ -100,15 +102,13 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 }
 
 /// A bundle's payload, and the list of its jobs.
-pub(crate) fn encode(jobs: &[&WaitingJob]) -> (Bytes, Bytes) {
-    let octets = jobs.iter().map(|job| ID + 4 + job.payload.len()).sum();
-    let mut payload = BytesMut::with_capacity(octets);
-    let mut list = BytesMut::with_capacity(jobs.len() * ID);
-    for job in jobs {
-        list.extend_from_slice(job.id.as_bytes());
-        payload.extend_from_slice(job.id.as_bytes());
-        payload.put_u32(u32::try_from(job.payload.len()).unwrap_or(u32::MAX));
-        payload.extend_from_slice(&job.payload);
+pub(crate) fn encode<'a>(jobs: impl Iterator<Item = (JobId, &'a Bytes)>) -> (Bytes, Bytes) {
+    let (mut payload, mut list) = (BytesMut::new(), BytesMut::new());
+    for (id, job) in jobs {
+        list.extend_from_slice(id.as_bytes());
+        payload.extend_from_slice(id.as_bytes());
+        payload.put_u32(u32::try_from(job.len()).unwrap_or(u32::MAX));
+        payload.extend_from_slice(job);
     }
     (payload.freeze(), list.freeze())
 }
@@ -149,9 +149,31 @@ impl Bundle {
         Some(headers?.get(HEADER)?.as_str().to_owned())
     }
 
+    /// Names it, however often it comes.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Octets of all its jobs.
     pub fn octets(&self) -> usize {
         self.payload.len()
+    }
+}
+
+/// A bundle that waits for its time.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) id: String,
+    pub(crate) sequence: u64,
+    pub(crate) headers: HeaderMap,
+    pub(crate) jobs: Vec<(JobId, Bytes)>,
+}
+
+impl Standing {
+    /// The payload of one of its jobs.
+    pub(crate) fn payload(&self, job: JobId) -> Option<Bytes> {
+        let mut jobs = self.jobs.iter();
+        jobs.find_map(|(id, payload)| (*id == job).then(|| payload.clone()))
     }
 }
 
@@ -162,22 +184,23 @@ pub(crate) struct Finder(tokio::sync::Mutex<Option<Reading>>);
 #[derive(Debug, Clone)]
 struct Reading {
     at: Instant,
-    /// The subject of the list that names the job.
-    lists: Arc<HashMap<JobId, String>>,
+    /// The subject of the list that names a job.
+    lists: Arc<HashMap<JobId, Arc<str>>>,
 }
 
 impl Finder {
-    /// The subject of the list that names `job`, if one did within the last second. `lists` are the subjects of all.
+    /// The subject of the list that names `job`, if one did at `since` or later. `lists` are the subjects of all.
     pub(crate) async fn find(
         &self,
         jetstream: &jetstream::Context,
         stream: &str,
         lists: &str,
         job: JobId,
-    ) -> Result<Option<String>, QueueError> {
+        since: Instant,
+    ) -> Result<Option<Arc<str>>, QueueError> {
         let mut last = self.0.lock().await;
         let reading = match &*last {
-            Some(reading) if reading.at.elapsed() < FRESH => reading.clone(),
+            Some(reading) if reading.at >= since => reading.clone(),
             Some(_) | None => {
                 let at = Instant::now();
                 let lists = Arc::new(read_all(jetstream, stream, lists).await?);
@@ -193,7 +216,7 @@ async fn read_all(
     jetstream: &jetstream::Context,
     stream: &str,
     lists: &str,
-) -> Result<HashMap<JobId, String>, QueueError> {
+) -> Result<HashMap<JobId, Arc<str>>, QueueError> {
     let mut found = HashMap::new();
     let mut next = 1;
     while let Some(last) = read_some(jetstream, stream, lists, next, &mut found).await? {
@@ -208,7 +231,7 @@ async fn read_some(
     stream: &str,
     lists: &str,
     from: u64,
-    found: &mut HashMap<JobId, String>,
+    found: &mut HashMap<JobId, Arc<str>>,
 ) -> Result<Option<u64>, QueueError> {
     let client = jetstream.client();
     let inbox = client.new_inbox();
@@ -248,12 +271,12 @@ async fn read_some(
                 .get(name)
                 .map(|value| value.as_str())
         };
-        let subject = header("Nats-Subject").unwrap_or_default();
+        let subject: Arc<str> = header("Nats-Subject").unwrap_or_default().into();
         last = header("Nats-Sequence").and_then(|sequence| sequence.parse().ok());
         count += 1;
         for id in answer.payload.chunks_exact(ID) {
             if let Ok(id) = id.try_into() {
-                found.insert(JobId::from_bytes(id), subject.to_owned());
+                found.insert(JobId::from_bytes(id), Arc::clone(&subject));
             }
         }
     }
@@ -269,6 +292,7 @@ mod tests {
             id: JobId::fresh(),
             at: Timestamp::from_millisecond(due_ms).unwrap(),
             payload: vec![b'x'; octets].into(),
+            may_share: true,
         }
     }
 
@@ -290,6 +314,9 @@ mod tests {
             [vec![2, 0], vec![1], vec![3]],
             "a quarter of a second, or a sixty-fourth of the time until then"
         );
+        let mut own = job(10_000, 1);
+        own.may_share = false;
+        assert_eq!(sizes(&[own.clone(), job(10_000, 1), own]), [1, 1, 1]);
         let day = 24 * 3600 * 1000;
         assert_eq!(sizes(&[job(day, 1), job(day + 2001, 1)]), [1, 1]);
     }
@@ -306,7 +333,7 @@ mod tests {
     #[test]
     fn a_bundle_gives_back_what_was_put_in() {
         let jobs = [job(1, 0), job(2, 10), job(3, 300_000)];
-        let (payload, list) = encode(&jobs.iter().collect::<Vec<_>>());
+        let (payload, list) = encode(jobs.iter().map(|job| (job.id, &job.payload)));
         let given = jobs.iter().map(|job| (job.id, job.payload.clone()));
         assert_eq!(decode(payload.clone()).unwrap(), given.collect::<Vec<_>>());
         assert_eq!(list.len(), 48);

@@ -1,7 +1,7 @@
-//! Stores jobs of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
+//! Stores messages of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
 //!
-//! A batch is stored whole or not at all; where it is not known to be stored, for whatever reason, each job is published
-//! alone under its own id, which the stream keeps once.
+//! A batch is stored whole or not at all; where it is not known to be stored, for whatever reason, each message is
+//! published alone, and its stream keeps it once: by its id or by its subject.
 
 use std::time::Duration;
 
@@ -23,51 +23,67 @@ pub(crate) const MOST: Most = Most {
     pause: Duration::ZERO,
 };
 
-/// A job, or the body of one, on its way to a stream that keeps it once under its id.
+/// A message on its way to a stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Keyed {
+pub(crate) struct Entry {
     pub(crate) subject: String,
-    pub(crate) id: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
 }
 
-impl Keyed {
-    pub(crate) fn headers(&self) -> HeaderMap {
+impl Entry {
+    /// One that its stream keeps once under `id`.
+    pub(crate) fn once(subject: String, id: &str, payload: Bytes) -> Self {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, self.id.as_str());
-        headers
+        headers.insert(NATS_MESSAGE_ID, id);
+        Self {
+            subject,
+            headers,
+            payload,
+        }
     }
 }
 
-impl Item for Keyed {
+impl Item for Entry {
     fn octets(&self) -> usize {
         self.payload.len()
     }
 }
 
 /// Stores all of `batch` or none.
-pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Keyed]) -> Committed {
-    let stored = match batch {
-        [] => return Committed::Alone,
-        [only] => publish_one(jetstream, only).await,
-        [rest @ .., last] => publish_all(jetstream, rest, last).await,
-    };
-    match stored {
+pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Entry]) -> Committed {
+    match store_all(jetstream, batch).await {
         Ok(()) => Committed::Stored,
         Err(error) => {
-            tracing::debug!(%error, jobs = batch.len(), "jobs not committed together, publishing each alone");
+            tracing::debug!(%error, messages = batch.len(), "not committed together, publishing each alone");
             Committed::Alone
         }
     }
 }
 
+/// The same. An error says little of what was stored, only that nothing was or everything.
+pub(crate) async fn store_all(
+    jetstream: &jetstream::Context,
+    batch: &[Entry],
+) -> Result<(), QueueError> {
+    match batch {
+        [] => Ok(()),
+        [only] => publish_one(jetstream, only).await,
+        [rest @ .., last] => publish_all(jetstream, rest, last).await,
+    }
+}
+
 pub(crate) async fn publish_one(
     jetstream: &jetstream::Context,
-    job: &Keyed,
+    entry: &Entry,
 ) -> Result<(), QueueError> {
-    let (subject, payload) = (job.subject.clone(), job.payload.clone());
+    let Entry {
+        subject,
+        headers,
+        payload,
+    } = entry.clone();
     jetstream
-        .publish_with_headers(subject, job.headers(), payload)
+        .publish_with_headers(subject, headers, payload)
         .await?
         .await?;
     Ok(())
@@ -76,21 +92,21 @@ pub(crate) async fn publish_one(
 /// One atomic batch (ADR-50 of NATS): `rest` without an answer, and `last`, which commits.
 async fn publish_all(
     jetstream: &jetstream::Context,
-    rest: &[Keyed],
-    last: &Keyed,
+    rest: &[Entry],
+    last: &Entry,
 ) -> Result<(), QueueError> {
     let (id, size) = (JobId::fresh().to_string(), rest.len() + 1);
-    let headers = |sequence: usize, job: &Keyed| {
-        let mut headers = job.headers();
+    let headers = |sequence: usize, entry: &Entry| {
+        let mut headers = entry.headers.clone();
         headers.insert(NATS_BATCH_ID, id.as_str());
         headers.insert(NATS_BATCH_SEQUENCE, sequence.to_string());
         headers
     };
     let client = jetstream.client();
-    for (index, job) in rest.iter().enumerate() {
-        let headers = headers(index + 1, job);
+    for (index, entry) in rest.iter().enumerate() {
+        let headers = headers(index + 1, entry);
         client
-            .publish_with_headers(job.subject.clone(), headers, job.payload.clone())
+            .publish_with_headers(entry.subject.clone(), headers, entry.payload.clone())
             .await
             .map_err(QueueError::refused)?;
     }

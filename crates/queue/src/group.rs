@@ -1,7 +1,7 @@
 //! Those who want something stored in the same stream at the same time, and let one of them do it for all.
 //!
-//! Owns no task: the caller whose turn it is does the work. A caller that gives up half-way leaves the others to store
-//! for themselves.
+//! Owns no task: the caller whose turn it is does the work, so callers must not be dropped or left unpolled while they
+//! store: each is to run in a task of its own. Where one gives up all the same, the others hear that nothing is known.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ pub(crate) enum Committed {
     Stored,
     /// Its caller has to store it alone.
     Alone,
+    /// It may be stored or not: whoever stored it gave up half-way.
+    Unknown,
 }
 
 /// What is stored together with others.
@@ -96,17 +98,17 @@ impl<T: Item> Group<T> {
         self.lock().push(Waiting { item, outcome });
         let _turn = tokio::select! {
             biased;
-            outcome = &mut told => return outcome.unwrap_or(Committed::Alone),
+            outcome = &mut told => return outcome.unwrap_or(Committed::Unknown),
             turn = self.turn.lock() => turn,
         };
         loop {
-            // Those before us may have taken ours along and not be done telling.
+            // Ours may have been taken along while we came to our turn.
             match told.try_recv() {
                 Ok(outcome) => return outcome,
-                Err(oneshot::error::TryRecvError::Closed) => return Committed::Alone,
+                Err(oneshot::error::TryRecvError::Closed) => return Committed::Unknown,
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
-            if self.is_busy.load(Ordering::Relaxed) && !self.most.pause.is_zero() {
+            if self.is_worth_a_pause() {
                 tokio::time::sleep(self.most.pause).await;
             }
             let batch = self.take();
@@ -116,15 +118,24 @@ impl<T: Item> Group<T> {
                 .map(|Waiting { item, outcome }| (item, outcome))
                 .unzip();
             for (waiting, outcome) in waiting.into_iter().zip(store(items).await) {
-                // Nobody may be waiting for this one; it is stored all the same.
+                // Whoever gave up meanwhile hears nothing; it is stored all the same.
                 let _ = waiting.send(outcome);
             }
         }
     }
 
+    /// Whether more are likely to come, and there is room for them.
+    fn is_worth_a_pause(&self) -> bool {
+        !self.most.pause.is_zero()
+            && self.is_busy.load(Ordering::Relaxed)
+            && self.lock().len() < self.most.items
+    }
+
     /// The next batch: what came first.
     fn take(&self) -> Vec<Waiting<T>> {
         let mut waiting = self.lock();
+        // What its caller has given up may have been repeated elsewhere by now.
+        waiting.retain(|next| !next.outcome.is_closed());
         let mut octets = 0;
         let fits = waiting.iter().take(self.most.items).take_while(|next| {
             octets += next.item.octets();

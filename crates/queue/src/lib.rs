@@ -21,6 +21,7 @@ mod leases;
 mod members;
 mod publish;
 mod pull;
+mod schedules;
 mod settings;
 mod streams;
 mod tombstones;

@@ -294,7 +294,9 @@ fn reason(error: &QueueError) -> (Code, &'static str) {
     match error {
         QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
         QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
-        QueueError::Unacknowledged(_) => (Code::Unavailable, "QUEUE_UNACKNOWLEDGED"),
+        QueueError::Unacknowledged(_) | QueueError::NotKnown => {
+            (Code::Unavailable, "QUEUE_UNACKNOWLEDGED")
+        }
         QueueError::ScheduleNotStored | QueueError::Superseded | QueueError::Refused(_) => {
             (Code::Unavailable, "QUEUE_UNAVAILABLE")
         }
