@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::v1::SubmitStreamRequest;
-use futures_util::stream;
+use api::v1::{SubmitStreamRequest, SubmitStreamResponse};
+use futures_util::{TryStreamExt as _, stream};
 use tests::{Setup, letter};
 
 use super::PROGRAM;
 
-/// More than the answers that the connection takes unread.
-const UNREAD: usize = 5000;
+/// Several times the answers that the connection takes unread: 2 MiB, by default.
+const UNREAD: usize = 1500;
+/// Octets of a reference, which its answer repeats.
+const REFERENCE: usize = 8 << 10;
 const MESSAGES: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn a_client_that_reads_nothing_delays_nobody() -> anyhow::Result<()> {
     let cluster = Setup::new(PROGRAM).start_with(0).await?;
     let requests = (0..UNREAD).map(|number| SubmitStreamRequest {
-        reference: format!("{number} {}", "x".repeat(200)),
+        reference: format!("{number} {}", "x".repeat(REFERENCE)),
         message: Some(letter(&format!("unread{number}@gmail.example"))),
     });
     let unread = cluster
@@ -41,6 +43,7 @@ async fn a_client_that_reads_nothing_delays_nobody() -> anyhow::Result<()> {
     tokio::time::timeout(PATIENCE, others)
         .await
         .context("others wait for a client that does not read")??;
-    drop(unread);
+    let answers: Vec<SubmitStreamResponse> = unread.into_inner().try_collect().await?;
+    assert_eq!(answers.len(), UNREAD, "what it is told once it reads");
     cluster.finish().await
 }
