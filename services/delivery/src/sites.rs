@@ -10,17 +10,21 @@ use model::Path;
 use routing::Route;
 use runtime::Tasks;
 
-use crate::config::LimitTable;
+use crate::config::{LimitTable, Transport, TransportTable};
 use crate::sender::Sender;
 use crate::session;
 use crate::settle::InHand;
 use crate::site::Site;
 
+/// Mail to the same hosts that is sent the same way shares a site.
+type ByKey = HashMap<(routing::Site, Transport), Arc<Site>>;
+
 /// Every site; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sites {
-    by_key: Arc<Mutex<HashMap<routing::Site, Arc<Site>>>>,
+    by_key: Arc<Mutex<ByKey>>,
     limits: Arc<LimitTable>,
+    transport: Arc<TransportTable>,
     /// What a slow site keeps of the window.
     share: usize,
     sender: Arc<Sender>,
@@ -28,10 +32,17 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    pub(crate) fn new(limits: LimitTable, share: usize, sender: Arc<Sender>, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        limits: LimitTable,
+        transport: TransportTable,
+        share: usize,
+        sender: Arc<Sender>,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             by_key: Arc::default(),
             limits: Arc::new(limits),
+            transport: Arc::new(transport),
             share,
             sender,
             tasks,
@@ -46,9 +57,10 @@ impl Sites {
             self.tasks.spawn("give back", held.give_back());
             return;
         }
+        let transport = self.transport.of(route.provider(), &held.job);
         let site = by_key
-            .entry(route.site().clone())
-            .or_insert_with(|| Arc::new(self.site(route)));
+            .entry((route.site().clone(), transport))
+            .or_insert_with(|| Arc::new(self.site(route, transport)));
         site.push_back(held);
         if let Some(base) = site.was_slow() {
             self.park_above_share(site, base);
@@ -107,14 +119,14 @@ impl Sites {
         }
     }
 
-    fn site(&self, route: Arc<Route>) -> Site {
+    fn site(&self, route: Arc<Route>, transport: Transport) -> Site {
         let source = self.sender.source().clone();
         let path = Path {
             provider: route.provider().clone(),
             source,
         };
         let limits = self.limits.of(&path.provider);
-        Site::new(route, path, limits)
+        Site::new(route, path, limits, transport)
     }
 
     fn open_session(&self, site: Arc<Site>) {
@@ -137,11 +149,11 @@ impl Sites {
         } else if site.claim_session() {
             self.open_session(Arc::clone(site));
         } else if site.is_unused() {
-            by_key.remove(site.route.site());
+            by_key.remove(&(site.route.site().clone(), site.transport));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<routing::Site, Arc<Site>>> {
+    fn lock(&self) -> MutexGuard<'_, ByKey> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use model::Domain;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 
@@ -18,6 +20,9 @@ impl Authority {
     /// A new authority, whose certificate is written to `file` where one is given.
     pub(crate) fn new(file: Option<&Path>) -> anyhow::Result<Self> {
         let mut certificate = CertificateParams::default();
+        // Another name than certificates have by default, or a self-signed one would seem to be of its making.
+        let name = &mut certificate.distinguished_name;
+        name.push(DnType::CommonName, "mailsim authority");
         certificate.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().context("make a key")?;
         let issuer = CertifiedIssuer::self_signed(certificate, key);

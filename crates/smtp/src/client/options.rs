@@ -3,7 +3,7 @@
 use super::{HostName, Timeouts, TlsSettings};
 
 /// Whether the session is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsMode {
     /// Never: STARTTLS is not asked for.
     Off,
@@ -15,7 +15,7 @@ pub enum TlsMode {
 }
 
 /// How content is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// DATA, dots and all (RFC 5321).
     Data,
