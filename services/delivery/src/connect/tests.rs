@@ -1,5 +1,7 @@
 //! A connector against a real server on loopback.
 
+mod promise;
+
 use std::future::pending;
 use std::time::Duration;
 
