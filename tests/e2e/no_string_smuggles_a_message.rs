@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::ensure;
+use delivery::config::RawChunking;
 use mailsim::ledger::Outcome;
 use sha2::{Digest as _, Sha256};
 use tests::{Setup, around, canonical, deliver_all, line_ends_and_dots, number, raw};
@@ -16,9 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn every_string_of_line_ends_and_dots_arrives_as_one_message() -> anyhow::Result<()> {
+    arrive(RawChunking::Never).await
+}
+
+#[tokio::test]
+async fn every_string_of_line_ends_and_dots_arrives_as_one_message_by_bdat() -> anyhow::Result<()> {
+    arrive(RawChunking::Offered).await
+}
+
+async fn arrive(chunking: RawChunking) -> anyhow::Result<()> {
     let longest = number("POSTRIDER_TEST_STRING_LENGTH").unwrap_or(LONGEST);
     // So many jobs at once make a loaded machine slow to prove its holds.
-    let setup = Setup::new(PROGRAM).allowing("holds not proven");
+    let setup = Setup::new(PROGRAM)
+        .allowing("holds not proven")
+        .configured(|config| config.delivery.chunking = chunking);
     let cluster = setup.start_with(1).await?;
     let mut expected = HashMap::new();
     let mut requests = Vec::new();

@@ -15,11 +15,28 @@ use super::PROGRAM;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Providers by name: their certificate, their manners, and whether mail reaches them encrypted, in the clear or not.
-const PROVIDERS: [(&str, Tls, &str, &str); 9] = [
-    ("good", Tls::Offered, "", "encrypted"),
-    ("expired", Tls::Expired, "", "encrypted"),
-    ("wrongname", Tls::WrongName, "", "encrypted"),
+/// Providers by name: their certificate, their manners, and whether mail reaches them encrypted, in the clear or not, and
+/// what the event says of the certificate.
+const PROVIDERS: [(&str, Tls, &str, &str); 12] = [
+    ("good", Tls::Verified, "", "encrypted and verified"),
+    (
+        "selfsigned",
+        Tls::Offered,
+        "",
+        "encrypted: the certificate's issuer is not trusted",
+    ),
+    (
+        "expired",
+        Tls::Expired,
+        "",
+        "encrypted: the certificate has expired or is not valid yet",
+    ),
+    (
+        "wrongname",
+        Tls::WrongName,
+        "",
+        "encrypted: the certificate is not for this host",
+    ),
     ("none", Tls::Off, "", "clear"),
     (
         "stripped",
@@ -27,7 +44,9 @@ const PROVIDERS: [(&str, Tls, &str, &str); 9] = [
         "ehlo: raw 250-mx\\r\\n250 XXXXXXXA\\r\\n",
         "clear",
     ),
+    ("closes", Tls::Offered, "starttls: cut", "clear"),
     ("cut", Tls::Offered, "tls: cut", "clear"),
+    ("hangs", Tls::Offered, "tls: hang", "clear"),
     (
         "garbage",
         Tls::Offered,
@@ -51,7 +70,12 @@ const PROVIDERS: [(&str, Tls, &str, &str); 9] = [
 
 #[tokio::test]
 async fn mail_goes_encrypted_or_in_the_clear_or_waits() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
     let setup = Setup::new(PROGRAM).configured(|config| {
+        let authority = dir.path().join("authority.pem");
+        config.delivery.reply_timeout = "5s".into();
+        config.delivery.trusted_roots = vec![authority.clone()];
+        config.mailsim.authority = Some(authority);
         let odd = |(name, tls, manner, _): (&str, Tls, &str, &str)| RawProvider {
             tls,
             manners: Some(manner.to_owned())
@@ -83,15 +107,13 @@ async fn mail_goes_encrypted_or_in_the_clear_or_waits() -> anyhow::Result<()> {
     cluster.finish().await
 }
 
-/// How a message went. A certificate of these providers' own never verifies, and the event has to say so.
+/// How a message went, and what the event says of the certificate.
 fn way(event: &Event) -> String {
     let hop = event.hop.clone().unwrap_or_default();
     match event.kind() {
         EventKind::Delivered if hop.tls.is_empty() => "clear".into(),
-        EventKind::Delivered if hop.tls_verification.is_empty() => {
-            "encrypted, as if verified".into()
-        }
-        EventKind::Delivered => "encrypted".into(),
+        EventKind::Delivered if hop.tls_verification.is_empty() => "encrypted and verified".into(),
+        EventKind::Delivered => format!("encrypted: {}", hop.tls_verification),
         EventKind::Deferred => "deferred".into(),
         _ => format!("{event:?}"),
     }

@@ -28,7 +28,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
 /// Messages for each peer, where `POSTRIDER_TEST_MESSAGES` does not say.
 const MESSAGES: usize = 1000;
 /// The strings that Postfix is sent, where `POSTRIDER_TEST_STRING_LENGTH` does not say.
-const LONGEST: u32 = 6;
+const LONGEST: u32 = 9;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 #[tokio::test]

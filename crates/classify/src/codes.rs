@@ -151,7 +151,7 @@ fn basic(stage: Stage, code: u16) -> Meaning {
         (512 | 521 | 556, _) => BounceClass::BadDomain,
         (525, _) => BounceClass::InactiveMailbox,
         (552, Stage::RcptTo) => BounceClass::MailboxFull,
-        (552, _) => BounceClass::MessageTooLarge,
+        (552, _) if stage.knows_the_message() => BounceClass::MessageTooLarge,
         (554, Stage::Connect | Stage::Greeting) => BounceClass::Reputation,
         (571, _) => BounceClass::Policy,
         (400..=599, _) => BounceClass::Undetermined,

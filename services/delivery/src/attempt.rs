@@ -12,6 +12,7 @@ use smtp::client::{self, Content, Party, SessionError, Transaction, Verb};
 use crate::connect::Connection;
 use crate::judge::{Judge, Judgement, Outcome};
 use crate::letter::{Letter, panicked};
+use crate::open::in_full;
 use crate::sender::Sender;
 use crate::site::Site;
 
@@ -102,10 +103,14 @@ fn has_been_ended(result: &Result<client::Outcome, SessionError>) -> bool {
             refusal.verb == Verb::Mail && refusal.by == Party::Peer && refusal.reply.code() == 421
         }
         Err(SessionError::Stale { .. } | SessionError::Unusable) => true,
-        Err(SessionError::Closed { verb, .. } | SessionError::Io { verb, .. }) => {
-            *verb == Verb::Mail
+        Err(SessionError::Closed { verb } | SessionError::Io { verb, .. }) => {
+            matches!(verb, Verb::Rset | Verb::Mail)
         }
-        Err(_) => false,
+        // RSET belongs to the message before.
+        Err(SessionError::Timeout { verb } | SessionError::Protocol { verb, .. }) => {
+            *verb == Verb::Rset
+        }
+        Err(SessionError::Refused { .. } | SessionError::Tls(_) | SessionError::Fenced) => false,
     }
 }
 
@@ -151,14 +156,19 @@ fn session_outcome(error: &SessionError) -> Outcome {
         SessionError::Timeout { .. } => BounceClass::Timeout,
         SessionError::Tls(_) => BounceClass::Tls,
         SessionError::Protocol { .. } | SessionError::Unusable => BounceClass::Protocol,
-        SessionError::Closed { .. } | SessionError::Io { .. } => BounceClass::Connect,
-        SessionError::Refused { .. } | SessionError::Stale { .. } => BounceClass::RemoteSystem,
+        SessionError::Closed { .. }
+        | SessionError::Io { .. }
+        | SessionError::Stale { reply: None } => BounceClass::Connect,
+        SessionError::Refused { .. } | SessionError::Stale { reply: Some(_) } => {
+            BounceClass::RemoteSystem
+        }
         SessionError::Fenced => BounceClass::Undetermined,
     };
-    Outcome::soft(class, error)
+    Outcome::soft(class, in_full(error))
 }
 
-fn stage(verb: Verb) -> Stage {
+/// What `verb` is to the classifier.
+pub(crate) fn stage(verb: Verb) -> Stage {
     match verb {
         Verb::Greeting => Stage::Greeting,
         Verb::Ehlo | Verb::Helo => Stage::Hello,

@@ -1,7 +1,10 @@
 //! What delivery has to be told.
 
-use std::collections::{HashMap, HashSet};
+mod transport;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,6 +12,8 @@ use model::{ByteSize, Provider, Rate, Source, parse_duration};
 use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use transport::{RawChunking, RawDomain, RawTls, Security, Transport, TransportTable};
 
 use crate::backoff::Backoff;
 
@@ -50,10 +55,17 @@ pub struct RawConfig {
     /// How long work in hand may take to end at shutdown. Only messages whose end was sent and not answered take
     /// more than seconds.
     pub drain_deadline: String,
+    /// Files with certificates of authorities that are trusted besides Mozilla's, in PEM.
+    pub trusted_roots: Vec<PathBuf>,
+    /// "never": content leaves behind DATA. "offered": by BDAT where the server offers CHUNKING (RFC 3030), which saves a
+    /// round trip on a connection for one message, and sends in vain the content for recipients that are refused.
+    pub chunking: RawChunking,
     /// Limits for providers without limits of their own.
     pub limits: RawLimits,
     /// Providers with limits of their own.
     pub providers: Vec<RawProvider>,
+    /// Domains of recipients for which something else holds than for their provider.
+    pub domains: Vec<RawDomain>,
 }
 
 /// How much one provider is sent from one source, by all workers together.
@@ -85,17 +97,9 @@ pub struct RawProvider {
     /// always, and only to a server whose certificate verifies for the name of the mail exchanger.
     #[serde(default)]
     pub tls: RawTls,
-}
-
-/// Whether mail leaves encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RawTls {
-    /// Where the server offers it, whatever its certificate; otherwise in the clear.
-    #[default]
-    Opportunistic,
-    /// Always, and only to a server whose certificate verifies for the name of the mail exchanger.
-    Required,
+    /// "never" or "offered", as `delivery.chunking`, which holds where this is left out.
+    #[serde(default)]
+    pub chunking: Option<RawChunking>,
 }
 
 impl Default for RawLimits {
@@ -128,8 +132,11 @@ impl Default for RawConfig {
             end_of_data_timeout: "10min".into(),
             idle_timeout: "5s".into(),
             drain_deadline: "11min".into(),
+            trusted_roots: Vec::new(),
+            chunking: RawChunking::default(),
             limits: RawLimits::default(),
             providers: Vec::new(),
+            domains: Vec::new(),
         }
     }
 }
@@ -213,8 +220,10 @@ pub struct Config {
     pub limits: LimitTable,
     /// Providers known by their MX hosts, besides the built-in ones: name and host suffixes.
     pub providers: Vec<(Provider, Vec<String>)>,
-    /// Providers to which no mail leaves in the clear.
-    pub tls_required: HashSet<Provider>,
+    /// Files with certificates of further authorities.
+    pub trusted_roots: Vec<PathBuf>,
+    /// How sessions are held.
+    pub transport: TransportTable,
 }
 
 impl TryFrom<RawConfig> for Config {
@@ -231,6 +240,7 @@ impl TryFrom<RawConfig> for Config {
         let timeouts = timeouts(&mut faults, &raw);
         let drain_deadline = faults.check("drain_deadline", parse_duration(&raw.drain_deadline));
         let limits = limit_table(&mut faults, &raw);
+        let transport = TransportTable::of_config(&mut faults, &raw);
         if !(100..=100_000).contains(&raw.window) {
             faults.add("window", "must be from 100 to 100000");
         }
@@ -251,12 +261,8 @@ impl TryFrom<RawConfig> for Config {
                 timeouts: timeouts?,
                 drain_deadline: drain_deadline?,
                 limits: limits?,
-                tls_required: raw
-                    .providers
-                    .iter()
-                    .filter(|known| known.tls == RawTls::Required)
-                    .map(|known| Provider::new(&known.name))
-                    .collect(),
+                trusted_roots: raw.trusted_roots,
+                transport,
                 providers: raw
                     .providers
                     .into_iter()
@@ -362,6 +368,10 @@ mod tests {
         let raw = RawConfig {
             source_address: "eth0".into(),
             dialable: vec!["everything".into()],
+            domains: vec![RawDomain {
+                name: "no domain".into(),
+                ..RawDomain::default()
+            }],
             retry_delays: vec![],
             limits: RawLimits {
                 rate: "fast".into(),
@@ -374,6 +384,7 @@ mod tests {
         let keys = [
             "source_address",
             "dialable[0]",
+            "domains[0].name",
             "retry_delays",
             "limits.rate",
             "limits.connections",

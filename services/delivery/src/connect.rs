@@ -1,16 +1,18 @@
 //! Makes a connection to a site: which host, which address, with or without TLS.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use classify::Stage;
 use model::{BounceClass, Hop, Provider, Reply, Source};
-use routing::{Dialable, Route, Routing};
-use smtp::client::{self, HostName, Options, Session, SessionError, TlsFailure, TlsMode};
+use routing::{Dialable, NotDialable, Route, Routing};
+use smtp::client::{Options, Session, SessionError, TlsDetails};
 use tokio::net::TcpStream;
 
-use crate::config::Timeouts;
+use crate::attempt::stage;
+use crate::config::{Security, Timeouts, Transport};
 use crate::dial::{Dialler, Race};
+use crate::open::in_full;
 
 /// Addresses tried in one attempt, and sessions begun with them (as Postfix has it).
 const ADDRESS_LIMIT: usize = 5;
@@ -24,9 +26,7 @@ pub(crate) struct Connector {
     pub(crate) source: Source,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) timeouts: Timeouts,
-    /// Providers to which no mail leaves in the clear.
-    pub(crate) tls_required: HashSet<Provider>,
-    /// What every session is opened with, but for what depends on the provider.
+    /// What every session is opened with, but for what depends on whom it is with.
     pub(crate) options: Options,
 }
 
@@ -48,12 +48,27 @@ pub(crate) struct Connection {
     pub(crate) hop: Hop,
 }
 
+impl Connection {
+    /// Whether the session is as sure as `security` wants it. What is required was seen to when it was opened.
+    fn keeps(&self, security: Security) -> bool {
+        match security {
+            Security::Opportunistic | Security::Required => true,
+            Security::Promised => {
+                let is_verified = |tls: &TlsDetails| tls.verification.is_ok();
+                self.session.tls().is_some_and(is_verified) && self.session.extensions().require_tls
+            }
+        }
+    }
+}
+
 /// Why no connection came about. Always soft: it says nothing about any recipient.
 #[derive(Debug, Clone)]
 pub(crate) struct NotConnected {
     pub(crate) class: BounceClass,
     pub(crate) detail: String,
     pub(crate) reply: Option<Reply>,
+    /// What a server refused, if one did; its reply then says more than `class`.
+    pub(crate) refused_at: Option<Stage>,
     pub(crate) hop: Option<Hop>,
 }
 
@@ -63,6 +78,7 @@ impl NotConnected {
             class,
             detail,
             reply: None,
+            refused_at: None,
             hop: None,
         }
     }
@@ -74,7 +90,7 @@ impl NotConnected {
         }
     }
 
-    fn from_session(error: &SessionError, hop: Hop) -> Self {
+    fn from_session(error: &SessionError, security: Security, hop: Hop) -> Self {
         let class = match error {
             SessionError::Timeout { .. } => BounceClass::Timeout,
             SessionError::Tls(_) => BounceClass::Tls,
@@ -83,10 +99,20 @@ impl NotConnected {
             SessionError::Closed { .. } | SessionError::Io { .. } => BounceClass::Connect,
             SessionError::Fenced | SessionError::Unusable => BounceClass::Connect,
         };
-        let detail = format!("{} [{}]: {error}", hop.mx_host, hop.address);
+        let required = match (error, security) {
+            (SessionError::Tls(_), Security::Required) => "TLS is required: ",
+            (SessionError::Tls(_), Security::Promised) => "the message requires TLS: ",
+            _ => "",
+        };
+        let why = in_full(error);
+        let detail = format!("{} [{}]: {required}{why}", hop.mx_host, hop.address);
         Self {
             class,
             detail,
+            refused_at: match error {
+                SessionError::Refused { verb, .. } => Some(stage(*verb)),
+                _ => None,
+            },
             reply: error.reply().cloned(),
             hop: Some(hop),
         }
@@ -94,15 +120,27 @@ impl NotConnected {
 }
 
 impl Connector {
-    /// A session with the first host of `route` that gives one.
-    pub(crate) async fn connect(&self, route: &Route) -> Result<Connection, NotConnected> {
+    /// A session with the first host of `route` that gives one as `transport` wants it.
+    ///
+    /// Where a promise is wanted that no host gives, a session that was had without it is better than none: it says of
+    /// each message why it cannot take it.
+    pub(crate) async fn connect(
+        &self,
+        route: &Route,
+        transport: Transport,
+    ) -> Result<Connection, NotConnected> {
         let mut last = NotConnected::new(
             BounceClass::Dns,
             "no mail exchanger has an address".to_owned(),
         );
+        let mut without_promise = None;
         let mut allowance = Allowance {
             addresses: ADDRESS_LIMIT,
-            sessions: SESSION_LIMIT,
+            sessions: match transport.security {
+                Security::Opportunistic | Security::Required => SESSION_LIMIT,
+                // RFC 8689 section 4.2.1: every host is asked.
+                Security::Promised => ADDRESS_LIMIT,
+            },
         };
         let exchangers = route.attempt_order(&mut rand::rng());
         for exchanger in exchangers {
@@ -117,21 +155,30 @@ impl Connector {
                 }
             };
             let hop = |address| self.hop(route.provider(), &exchanger.host, address);
-            match self.connect_to(addresses, hop, &mut allowance).await {
-                Ok(connection) => return Ok(connection),
+            match self
+                .connect_to(addresses, transport, hop, &mut allowance)
+                .await
+            {
+                Ok(connection) if connection.keeps(transport.security) => return Ok(connection),
+                Ok(connection) => {
+                    if let Some(earlier) = without_promise.replace(connection) {
+                        earlier.session.quit().await;
+                    }
+                }
                 Err(failure) => last = failure.unwrap_or(last),
             }
             if allowance.is_spent() {
                 break;
             }
         }
-        Err(last)
+        without_promise.ok_or(last)
     }
 
     /// A session with the first of one host's addresses that gives one; otherwise why the last gave none.
     async fn connect_to(
         &self,
         addresses: Vec<IpAddr>,
+        transport: Transport,
         hop: impl Fn(IpAddr) -> Hop,
         allowance: &mut Allowance,
     ) -> Result<Connection, Option<NotConnected>> {
@@ -151,7 +198,7 @@ impl Connector {
             match connected {
                 Ok(stream) => {
                     allowance.sessions -= 1;
-                    match self.begin(stream, address, hop).await {
+                    match self.begin(stream, address, transport, hop).await {
                         Ok(connection) => return Ok(connection),
                         Err(failure) => last = Some(failure),
                     }
@@ -182,9 +229,14 @@ impl Connector {
         &self,
         stream: TcpStream,
         address: IpAddr,
+        transport: Transport,
         mut hop: Hop,
     ) -> Result<Connection, NotConnected> {
-        match self.open(stream, address, &hop).await {
+        if let Err(error) = self.check_peer(&stream) {
+            let detail = format!("{} [{address}] must not be dialled: {error}", hop.mx_host);
+            return Err(NotConnected::at(hop, BounceClass::Connect, detail));
+        }
+        match self.open(stream, address, transport, &hop).await {
             Ok(session) => {
                 if let Some(tls) = session.tls() {
                     hop.tls = format!("{} {}", tls.version, tls.cipher);
@@ -197,64 +249,23 @@ impl Connector {
                 }
                 Ok(Connection { session, hop })
             }
-            Err(error) => Err(NotConnected::from_session(&error, hop)),
+            Err(error) => Err(NotConnected::from_session(&error, transport.security, hop)),
         }
     }
 
-    fn dialler(&self) -> Dialler {
+    /// Whether the address that was reached may be: the system may lead elsewhere than where was dialled, as from 0.0.0.0
+    /// to loopback.
+    fn check_peer(&self, stream: &TcpStream) -> Result<(), NotDialable> {
+        let reached = stream.peer_addr().ok();
+        reached.map_or(Ok(()), |peer| self.dialable.check(peer.ip()))
+    }
+
+    pub(crate) fn dialler(&self) -> Dialler {
         Dialler {
             port: self.mx_port,
             source: self.source_address,
             timeout: self.timeouts.connect,
         }
-    }
-
-    /// Opens the session; without TLS where TLS is only wanted and its handshake fails (RFC 7435).
-    async fn open(
-        &self,
-        stream: TcpStream,
-        address: IpAddr,
-        hop: &Hop,
-    ) -> Result<Session, SessionError> {
-        // A name that TLS cannot check still has an address it can.
-        let host = hop
-            .mx_host
-            .parse()
-            .unwrap_or_else(|_| HostName::from(address));
-        let options = self.options_for(&hop.provider);
-        let failure = match Session::open(stream, &host, &options).await {
-            Err(SessionError::Tls(
-                failure @ (TlsFailure::Handshake(_) | TlsFailure::Refused(_)),
-            )) => failure,
-            opened => return opened,
-        };
-        if options.tls != TlsMode::Opportunistic {
-            return Err(failure.into());
-        }
-        tracing::debug!(host = hop.mx_host, error = %failure, "TLS failed, continuing without");
-        let dialled = self.dialler().dial(address).await;
-        let stream = dialled.map_err(|_| failure)?;
-        Session::open(
-            stream,
-            &host,
-            &Options {
-                tls: TlsMode::Off,
-                ..options
-            },
-        )
-        .await
-    }
-
-    fn options_for(&self, provider: &Provider) -> Options {
-        let mut options = self.options.clone();
-        options.timeouts = client::Timeouts {
-            content: self.timeouts.content,
-            ..options.timeouts
-        };
-        if self.tls_required.contains(provider) {
-            options.tls = TlsMode::Required;
-        }
-        options
     }
 
     fn hop(&self, provider: &Provider, host: &str, address: IpAddr) -> Hop {

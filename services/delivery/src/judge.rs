@@ -24,10 +24,12 @@ pub(crate) enum Outcome {
     },
     /// No connection came about. Says nothing about any recipient, and always passes.
     NotConnected {
-        /// What that means, where no server said anything.
+        /// What that means, unless a server refused the session.
         class: BounceClass,
-        /// What a server said instead of greeting us.
+        /// What a server said, if it said something that can be shown.
         reply: Option<Reply>,
+        /// What it refused with that reply, if it did.
+        refused_at: Option<Stage>,
         /// What happened, in words.
         detail: String,
     },
@@ -106,14 +108,16 @@ impl Judge {
             Outcome::NotConnected {
                 class,
                 reply,
+                refused_at,
                 detail,
             } => {
-                let said = |reply| {
-                    self.classifier
-                        .judge(Stage::Greeting, reply, provider)
-                        .class
+                let class = match (refused_at, &reply) {
+                    (Some(stage), Some(reply)) => {
+                        self.classifier.judge(stage, reply, provider).class
+                    }
+                    (None, _) | (_, None) => class,
                 };
-                (soft(reply.as_ref().map_or(class, said)), reply, detail)
+                (soft(class), reply, detail)
             }
             Outcome::Failed { verdict, detail } => (verdict, None, detail),
         };

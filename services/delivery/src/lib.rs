@@ -18,6 +18,7 @@ mod judge;
 mod lane;
 mod leases;
 mod letter;
+mod open;
 mod parking;
 mod sender;
 mod session;

@@ -22,7 +22,7 @@ pub(crate) async fn run(sender: &Sender, site: &Site) {
         return;
     };
     let connected = tokio::select! {
-        connected = sender.connector.connect(&site.route) => connected,
+        connected = sender.connector.connect(&site.route, site.transport) => connected,
         // What waits is given back by whoever runs this.
         () = sender.shutdown().requested() => return,
     };
@@ -159,11 +159,13 @@ fn give_up(sender: &Sender, site: &Site, failure: &NotConnected) {
             class,
             detail,
             reply,
+            refused_at,
             hop,
         } = failure.clone();
         let outcome = Outcome::NotConnected {
             class,
             reply,
+            refused_at,
             detail,
         };
         let now = sender.clock.now();

@@ -1,8 +1,8 @@
 //! Jobs that go to the same set of mail exchangers, and how many connections serve them.
 //!
-//! Domains with the same MX host set share a site, and so its connections; the provider's limits hold over all of its
-//! sites. A site exists while it has jobs or connections, or has parked jobs: these come back to a site that knows how slow it
-//! was.
+//! Domains with the same MX host set share a site, and so its connections, where their mail is sent the same way; the
+//! provider's limits hold over all of its sites. A site exists while it has jobs or connections, or has parked jobs: these
+//! come back to a site that knows how slow it was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use routing::Route;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::Limits;
+use crate::config::{Limits, Transport};
 use crate::fair_queue::FairQueue;
 use crate::parking::Parking;
 use crate::settle::InHand;
@@ -22,6 +22,7 @@ pub(crate) struct Site {
     pub(crate) route: Arc<Route>,
     pub(crate) path: Path,
     pub(crate) limits: Limits,
+    pub(crate) transport: Transport,
     state: Mutex<State>,
     arrived: Notify,
 }
@@ -41,11 +42,12 @@ struct State {
 
 impl Site {
     /// A site without jobs or connections.
-    pub(crate) fn new(route: Arc<Route>, path: Path, limits: Limits) -> Self {
+    pub(crate) fn new(route: Arc<Route>, path: Path, limits: Limits, transport: Transport) -> Self {
         Self {
             route,
             path,
             limits,
+            transport,
             state: Mutex::new(State {
                 keep: usize::MAX,
                 ..State::default()

@@ -10,7 +10,7 @@ use model::Path;
 use routing::Route;
 use runtime::Tasks;
 
-use crate::config::{Config, LimitTable};
+use crate::config::{Config, LimitTable, Transport, TransportTable};
 use crate::sender::Sender;
 use crate::session;
 use crate::settle::InHand;
@@ -24,11 +24,15 @@ const SITE_SHARE: usize = 40;
 /// Where one part in so many of it waits for one site already, what comes for that site stands with what stays for long.
 const CROWD: usize = 400;
 
+/// Mail to the same hosts that is sent the same way shares a site.
+type ByKey = HashMap<(routing::Site, Transport), Arc<Site>>;
+
 /// Every site; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sites {
-    by_key: Arc<Mutex<HashMap<routing::Site, Arc<Site>>>>,
+    by_key: Arc<Mutex<ByKey>>,
     limits: Arc<LimitTable>,
+    transport: Arc<TransportTable>,
     /// Jobs in hand at most.
     window: usize,
     /// The room for what stays in hand for long.
@@ -43,6 +47,7 @@ impl Sites {
         Self {
             by_key: Arc::default(),
             limits: Arc::new(config.limits.clone()),
+            transport: Arc::new(config.transport.clone()),
             window: config.window,
             slow: Window::new(config.window / SLOW_SHARE, slow_octets),
             sender,
@@ -63,9 +68,10 @@ impl Sites {
             self.tasks.spawn("give back", held.give_back());
             return;
         }
+        let transport = self.transport.of(route.provider(), &held.job);
         let site = by_key
-            .entry(route.site().clone())
-            .or_insert_with(|| Arc::new(self.site(route)));
+            .entry((route.site().clone(), transport))
+            .or_insert_with(|| Arc::new(self.site(route, transport)));
         // A site that has fallen silent is noticed within seconds, and its jobs fill a stream's window within less.
         let crowd = self.window / CROWD;
         if (crowd..crowd + self.share()).contains(&site.waiting()) {
@@ -137,14 +143,14 @@ impl Sites {
         }
     }
 
-    fn site(&self, route: Arc<Route>) -> Site {
+    fn site(&self, route: Arc<Route>, transport: Transport) -> Site {
         let source = self.sender.source().clone();
         let path = Path {
             provider: route.provider().clone(),
             source,
         };
         let limits = self.limits.of(&path.provider);
-        Site::new(route, path, limits)
+        Site::new(route, path, limits, transport)
     }
 
     fn open_session(&self, site: Arc<Site>) {
@@ -167,11 +173,11 @@ impl Sites {
         } else if site.claim_session() {
             self.open_session(Arc::clone(site));
         } else if site.is_unused() {
-            by_key.remove(site.route.site());
+            by_key.remove(&(site.route.site().clone(), site.transport));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<routing::Site, Arc<Site>>> {
+    fn lock(&self) -> MutexGuard<'_, ByKey> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! The service as a whole: its tasks and its end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use model::{Clock, Provider};
 use queue::{EventRecorder, Queue, Tombstones};
 use routing::{Dialable, ProviderRule, Routing};
 use runtime::{Shutdown, Tasks};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use smtp::client::{self, HostName, Options, TlsSettings};
 use throttle::Throttle;
 
@@ -203,13 +206,15 @@ fn connector(
     let hello: HostName = own_name
         .parse()
         .context("use delivery.ehlo_name, or the machine's host name, in EHLO")?;
-    let tls_settings = TlsSettings::new(Arc::clone(clock), []).context("prepare TLS")?;
+    let tls_settings = TlsSettings::new(Arc::clone(clock), trusted(&config.trusted_roots)?)
+        .context("prepare TLS")?;
     let Timeouts {
         reply, end_of_data, ..
     } = config.timeouts;
     let timeouts = client::Timeouts {
         greeting: reply,
         hello: reply,
+        handshake: reply.min(client::Timeouts::default().handshake),
         mail: reply,
         rcpt: reply,
         data: reply.min(client::Timeouts::default().data),
@@ -239,10 +244,27 @@ fn connector(
         source: config.source.clone(),
         source_address: config.source_address,
         timeouts: config.timeouts,
-        tls_required: config.tls_required.clone(),
         options: Options {
             timeouts,
             ..Options::new(hello, tls_settings)
         },
     })
+}
+
+/// The certificates in `files`.
+fn trusted(files: &[PathBuf]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let mut certificates = Vec::new();
+    for file in files {
+        let context = || format!("read delivery.trusted_roots: {}", file.display());
+        let before = certificates.len();
+        for certificate in CertificateDer::pem_file_iter(file).with_context(context)? {
+            certificates.push(certificate.with_context(context)?);
+        }
+        anyhow::ensure!(
+            certificates.len() > before,
+            "delivery.trusted_roots: {} has no certificate in it; it must be PEM",
+            file.display()
+        );
+    }
+    Ok(certificates)
 }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use manner::asked_by;
 pub use manner::{At, Habit, HabitError, Often};
 pub use provider::{
-    Conduct, DownWindow, HostAnswer, Mx, Policy, Provider, RawDownWindow, RawMx, RawProvider, Tls,
+    Conduct, DownWindow, HostAnswer, Mx, Policy, Provider, RawDownWindow, RawMx, RawProvider,
+    RawSessionLimits, SessionLimits, Tls,
 };
 
 use crate::world;
@@ -35,6 +36,8 @@ pub struct RawConfig {
     pub ledger: Option<PathBuf>,
     /// A directory for every octet that clients send, a file for each session and for each message; none by default.
     pub record: Option<PathBuf>,
+    /// A file for the certificate of the authority that vouches for "verified" providers, in PEM. The authority is made anew at every start; written nowhere by default.
+    pub authority: Option<PathBuf>,
     /// How long every reply is held back in a transaction with the recipient slow@.
     pub slow: String,
     /// How long after the first attempt the recipient greylist@ is accepted.
@@ -51,6 +54,7 @@ impl Default for RawConfig {
             dns_ttl: "60s".into(),
             ledger: None,
             record: None,
+            authority: None,
             slow: "2s".into(),
             greylist: "3s".into(),
             providers: Vec::new(),
@@ -71,6 +75,8 @@ pub struct Config {
     pub ledger: Option<PathBuf>,
     /// Where everything received is kept.
     pub record: Option<PathBuf>,
+    /// Where the authority's certificate is written.
+    pub authority: Option<PathBuf>,
     /// How long replies are held back on account of slow@.
     pub slow: Duration,
     /// How long greylist@ is deferred.
@@ -96,6 +102,7 @@ impl TryFrom<RawConfig> for Config {
                 dns_ttl: dns_ttl?,
                 ledger: raw.ledger,
                 record: raw.record,
+                authority: raw.authority,
                 slow: slow?,
                 greylist: greylist?,
                 providers,

@@ -18,7 +18,7 @@ use crate::counters::Counters;
 use crate::ledger::Ledger;
 use crate::manners::Manners;
 use crate::memory::Memory;
-use crate::tls;
+use crate::tls::Authority;
 use crate::visitors::{Visit, Visitors};
 use crate::world::Domains;
 
@@ -45,6 +45,7 @@ impl Exchanger {
     pub(crate) fn of(
         provider: &Provider,
         config: &Config,
+        authority: &Authority,
         ledger: Arc<Ledger>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Option<Self>> {
@@ -52,22 +53,32 @@ impl Exchanger {
             return Ok(None);
         };
         let hostname = hosts.first().context("a provider without exchangers")?;
-        let tls = tls::offered(provider.conduct.tls, hosts)?;
+        let conduct = &provider.conduct;
+        let tls = authority.offered(conduct.tls, hosts)?;
+        let mut limits = Limits::default();
+        if let Some(most) = conduct.limits.rcpt {
+            limits.recipients = most.get() as usize;
+        }
+        let ehlo_lines = conduct
+            .limits
+            .line()
+            .into_iter()
+            .chain(conduct.ehlo_lines.clone());
         Ok(Some(Self {
             settings: Settings {
                 hostname: hostname.clone(),
-                extensions: provider.conduct.extensions,
-                ehlo_lines: provider.conduct.ehlo_lines.clone(),
-                max_message: provider.conduct.max_message,
+                extensions: conduct.extensions,
+                ehlo_lines: ehlo_lines.collect(),
+                max_message: conduct.max_message,
                 tls,
-                limits: Limits::default(),
+                limits,
             },
             slow: config.slow,
             counters: Arc::default(),
             ledger,
             clock,
             record: config.record.clone(),
-            manners: Manners::new(&provider.conduct.habits),
+            manners: Manners::new(&conduct.habits),
             greylist: config.greylist,
             domains: Domains::of(slice::from_ref(provider)),
             visitors: Visitors::default(),

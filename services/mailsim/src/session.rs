@@ -1,12 +1,13 @@
 //! One client's session with an exchanger: answers each command and writes down each decision.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Address, Reply};
+use model::{Address, Domain, Reply};
 use sha2::{Digest, Sha256};
 use smtp::server::{
     Act, Answer, Envelope, Handler, Hello, Manner, Message, Recipient, Sender, Stage, TlsFacts,
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     chosen: Option<(Stage, Option<Manner>)>,
     /// How many messages were begun.
     begun: u32,
+    /// The domains of the recipients named so far, where they are limited.
+    domains: HashSet<Domain>,
     /// Keeps the content of messages, where that is wanted.
     recorder: Option<Recorder>,
 }
@@ -61,6 +64,7 @@ impl Session {
             asked: Vec::new(),
             chosen: None,
             begun: 0,
+            domains: HashSet::new(),
             recorder: None,
         }
         .recording()
@@ -99,6 +103,22 @@ impl Session {
                 Some(honest.clone())
             }
         }
+    }
+
+    /// Notes the domain of `recipient`, unless that is one more than is taken in one session.
+    fn is_one_domain_too_many(&mut self, recipient: &Address) -> bool {
+        let Some(limit) = self.exchanger.provider.conduct.limits.rcpt_domain else {
+            return false;
+        };
+        let domain = recipient.domain();
+        if self.domains.contains(domain) {
+            return false;
+        }
+        if self.domains.len() >= limit.get() as usize {
+            return true;
+        }
+        self.domains.insert(domain.clone());
+        false
     }
 
     fn answer(&self, act: Act) -> Answer {
@@ -212,6 +232,11 @@ impl Handler for Session {
             let refusal = reply(421, (4, 7, 0), "too many messages on this connection");
             return self.answer(Act::SayAndClose(refusal));
         }
+        let limit = self.exchanger.provider.conduct.limits.mail;
+        if limit.is_some_and(|limit| self.begun >= limit.get()) {
+            let text = "more messages than MAILMAX in one session";
+            return self.answer(Act::Say(reply(452, (4, 5, 3), text)));
+        }
         self.begun += 1;
         if !self.exchanger.admits(self.client, Instant::now()) {
             self.exchanger.counters.count_throttled();
@@ -223,9 +248,13 @@ impl Handler for Session {
 
     async fn rcpt(&mut self, sender: &Sender, recipient: &Recipient) -> Answer {
         let address = &recipient.address;
-        let act = self
-            .exchanger
-            .judge_recipient(sender, address, Instant::now());
+        let act = if self.is_one_domain_too_many(address) {
+            let text = "more domains than RCPTDOMAINMAX in one session";
+            Act::Say(reply(452, (4, 5, 3), text))
+        } else {
+            self.exchanger
+                .judge_recipient(sender, address, Instant::now())
+        };
         let name = address.local().split('+').next().unwrap_or_default();
         self.asked.extend(asked_by(&name.to_ascii_lowercase()));
         let told = self.told(Stage::Rcpt, &act);

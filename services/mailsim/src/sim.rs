@@ -17,6 +17,7 @@ use crate::dns::Zone;
 use crate::exchanger::Exchanger;
 use crate::ledger::Ledger;
 use crate::listener::{self, Door};
+use crate::tls::Authority;
 
 /// How long sessions may go on after the order to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -66,9 +67,16 @@ impl Mailsim {
         if let Some(directory) = &config.record {
             std::fs::create_dir_all(directory).context("make the directory for records")?;
         }
+        let authority = Authority::new(config.authority.as_deref())?;
         let mut found = Vec::new();
         for provider in config.providers.iter().filter(|one| !one.elsewhere) {
-            let made = Exchanger::of(provider, &config, Arc::clone(&ledger), Arc::clone(&clock))?;
+            let made = Exchanger::of(
+                provider,
+                &config,
+                &authority,
+                Arc::clone(&ledger),
+                Arc::clone(&clock),
+            )?;
             found.extend(made.map(Arc::new));
         }
         let places = found.iter().map(|exchanger: &Arc<Exchanger>| {

@@ -1,4 +1,4 @@
-//! The three clients, each as fast as it goes over one connection.
+//! The clients, each as fast as it goes over one connection.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -12,7 +12,8 @@ use model::SystemClock;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::time::{ClockId, clock_gettime};
 use smtp::client::{
-    Content, Envelope, HostName, Options, Outcome, Session, TlsMode, TlsSettings, Transaction,
+    Content, Envelope, Framing, HostName, Options, Outcome, Session, TlsMode, TlsSettings,
+    Transaction,
 };
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -30,6 +31,8 @@ const RECIPIENT: &str = "bob@b.example";
 pub(crate) enum Client {
     /// This engine, the next envelope behind each final dot.
     Postrider,
+    /// This engine, each message in one chunk.
+    Chunking,
     /// `AsyncSmtpConnection` on a socket with TCP_NODELAY, which it does not set itself.
     Lettre,
     /// Postfix's load generator, with one session.
@@ -37,11 +40,17 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    pub(crate) const ALL: [Self; 3] = [Self::Postrider, Self::Lettre, Self::SmtpSource];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Postrider,
+        Self::Chunking,
+        Self::Lettre,
+        Self::SmtpSource,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postrider => "postrider",
+            Self::Chunking => "by BDAT",
             Self::Lettre => "lettre 0.11",
             Self::SmtpSource => "smtp-source",
         }
@@ -50,7 +59,8 @@ impl Client {
     /// Sends `messages` to `sink` over one connection.
     pub(crate) fn send(self, sink: SocketAddr, messages: u32) -> anyhow::Result<Cost> {
         match self {
-            Self::Postrider => postrider(sink, messages),
+            Self::Postrider => postrider(sink, messages, Framing::Data),
+            Self::Chunking => postrider(sink, messages, Framing::Chunking),
             Self::Lettre => lettre(sink, messages),
             Self::SmtpSource => smtp_source(sink, messages),
         }
@@ -71,10 +81,11 @@ fn message() -> Vec<u8> {
     message
 }
 
-fn postrider(sink: SocketAddr, messages: u32) -> anyhow::Result<Cost> {
+fn postrider(sink: SocketAddr, messages: u32, framing: Framing) -> anyhow::Result<Cost> {
     let settings = TlsSettings::new(Arc::new(SystemClock), [])?;
     let mut options = Options::new("client.example".parse()?, settings);
     options.tls = TlsMode::Off;
+    options.framing = framing;
     let (sender, recipient) = (SENDER.parse()?, RECIPIENT.parse()?);
     let message = message();
     let chunks = [&message[..]];

@@ -1,6 +1,7 @@
-//! How fast one connection is, and what a message costs its client: this engine beside lettre and Postfix's smtp-source.
+//! How fast one connection is, and what a message costs its client: this engine, by DATA
+//! and by BDAT, beside lettre and Postfix's smtp-source.
 //!
-//! All three send the same 10 KB message over loopback to the same sink, which runs as a process of its own, once as it
+//! All send the same 10 KB message over loopback to the same sink, which runs as a process of its own, once as it
 //! is and once with 50 ms to every round trip. Rounds are interleaved and medians reported, because the machine is
 //! rarely idle: trust ratios, and CPU more than time. Prints a table and writes `target/bench/smtp.json`.
 

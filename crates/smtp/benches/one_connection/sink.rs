@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// The argument that makes this program the sink; the round trip in milliseconds follows.
 const ARGUMENT: &str = "sink";
-const HELLO: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 50000000\r\n";
+const HELLO: &[u8] =
+    b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 50000000\r\n";
 
 /// A running sink, which ends when this is dropped.
 pub(crate) struct Sink {
@@ -137,6 +138,8 @@ async fn far(stream: TcpStream, half: Duration) -> std::io::Result<()> {
 struct Dialogue {
     line: Vec<u8>,
     in_content: bool,
+    /// What is to come of a chunk, whose end is that of a line.
+    chunk: usize,
 }
 
 impl Dialogue {
@@ -162,6 +165,13 @@ impl Dialogue {
             }
             return;
         }
+        if self.chunk > 0 {
+            self.chunk = self.chunk.saturating_sub(line.len());
+            if self.chunk == 0 {
+                replies.extend_from_slice(b"250 2.0.0 queued as 4711\r\n");
+            }
+            return;
+        }
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         let reply: &[u8] = match &verb[..] {
             b"EHLO" => HELLO,
@@ -170,6 +180,12 @@ impl Dialogue {
             b"DATA" => {
                 self.in_content = true;
                 b"354 go on\r\n"
+            }
+            b"BDAT" => {
+                let text = String::from_utf8_lossy(line);
+                let size = text.split(' ').nth(1).and_then(|size| size.parse().ok());
+                self.chunk = size.unwrap_or(0);
+                b""
             }
             b"QUIT" => b"221 2.0.0 bye\r\n",
             _ => b"250 2.0.0 ok\r\n",

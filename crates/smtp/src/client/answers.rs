@@ -33,7 +33,8 @@ impl Answers {
         let class = reply.code() / 100;
         match (verb, class) {
             (Verb::Rset, 2) => {}
-            (Verb::Rset, _) if reply.code() == 421 => {
+            // Nothing was said about the message behind it.
+            (Verb::Rset, 4 | 5) => {
                 return Err(SessionError::Stale { reply: Some(reply) });
             }
             (Verb::Mail, 2) => self.mail = true,

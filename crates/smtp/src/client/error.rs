@@ -52,13 +52,15 @@ pub enum SessionError {
     /// The fence said no: the connection was dropped before the final dot.
     #[error("dropped before the final dot: the caller's hold on the message was not proven")]
     Fenced,
-    /// The peer had ended the idle session before this transaction began. Nothing was sent.
+    /// The peer had ended the idle session before this transaction began, or would not end the one before (RSET).
+    /// Nothing was said about the message, and it was not delivered.
     #[error("the peer had ended the idle session")]
     Stale {
         /// What it had said, usually a 421.
         reply: Option<Reply>,
     },
-    /// The session had ended, or had opened the transaction of another envelope ahead. Nothing was sent.
+    /// The session had ended, has no room for the transaction within the peer's limits, or had opened the transaction of
+    /// another envelope ahead. Nothing was sent.
     #[error("the session cannot take this transaction")]
     Unusable,
 }

@@ -28,6 +28,8 @@ pub struct Extensions {
     pub size_limit: Option<u64>,
     /// RFC 9422, MAILMAX: the transactions of one session.
     pub mail_limit: Option<u32>,
+    /// RFC 9422, RCPTDOMAINMAX: the different domains of the recipients of one session.
+    pub recipient_domain_limit: Option<u32>,
 }
 
 impl Extensions {
@@ -58,7 +60,10 @@ impl Extensions {
                 self.size = true;
                 self.size_limit = parameters.trim().parse().ok().filter(|limit| *limit > 0);
             }
-            "LIMITS" => self.mail_limit = limit(parameters, "MAILMAX"),
+            "LIMITS" => {
+                self.mail_limit = limit(parameters, "MAILMAX");
+                self.recipient_domain_limit = limit(parameters, "RCPTDOMAINMAX");
+            }
             _ => {}
         }
     }
@@ -91,7 +96,7 @@ mod tests {
         let all = offered(
             "250-mx.example.com at your service\r\n250-size 1000\r\n250-Pipelining\r\n250-8BITMIME\r\n\
              250-STARTTLS\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-REQUIRETLS\r\n250-XNONSENSE 1 2 3\r\n\
-             250-AUTH=LOGIN\r\n250 LIMITS RCPTMAX=5 mailmax=20\r\n",
+             250-AUTH=LOGIN\r\n250 LIMITS RCPTMAX=5 mailmax=20 RCPTDOMAINMAX=3\r\n",
         );
         assert_eq!(
             all,
@@ -106,6 +111,7 @@ mod tests {
                 size: true,
                 size_limit: Some(1000),
                 mail_limit: Some(20),
+                recipient_domain_limit: Some(3),
             }
         );
     }

@@ -47,7 +47,7 @@ pub use content::{Content, ContentFacts, NotCanonical};
 pub use error::{SessionError, TlsFailure, Violation};
 pub use extensions::Extensions;
 pub use host::{HostName, HostNameError};
-pub use options::{EightBit, Framing, Options, TlsMode};
+pub use options::{Dialect, EightBit, Framing, Options, TlsMode};
 pub use outcome::{Outcome, Party, Refusal};
 pub use session::{Fence, Session};
 pub use stream::ByteStream;

@@ -1,5 +1,7 @@
 //! From a fresh connection to a session that can take mail: greeting, EHLO, STARTTLS, EHLO.
 
+use std::collections::HashSet;
+
 use tokio::time::timeout;
 
 use super::reply::RawReply;
@@ -7,14 +9,15 @@ use super::session::State;
 use super::stream::Stream;
 use super::wire::Wire;
 use super::{
-    ByteStream, Extensions, HostName, Options, Session, SessionError, TlsDetails, TlsFailure,
-    TlsMode, Verb, Violation,
+    ByteStream, Dialect, Extensions, HostName, Options, Session, SessionError, TlsDetails,
+    TlsFailure, TlsMode, Verb, Violation,
 };
 
 impl Session {
     /// Opens a session with `peer` on `stream`, on which nothing has been read or written yet.
     ///
-    /// `peer` is the name that the certificate must verify for: the MX host, or the one of a relay.
+    /// `peer` is the name that the certificate must verify for: the MX host, or the one of a relay. A session that does
+    /// not come about is ended with QUIT where the peer still waits for a command (RFC 5321 section 4.1.1.10).
     pub async fn open(
         stream: impl ByteStream,
         peer: &HostName,
@@ -24,14 +27,19 @@ impl Session {
             wire: Wire::new(Stream::Plain(Box::new(stream)), options.timeouts),
             options,
         };
-        opening.greeting().await?;
-        let mut extensions = opening.hello().await?;
+        let (mut extensions, wants_tls) = match opening.begin().await {
+            Ok(begun) => begun,
+            Err(error) => return Err(opening.leave(error).await),
+        };
         let mut tls = None;
-        if opening.start_tls(&extensions).await? {
+        if wants_tls {
             let (secured, details) = opening.handshake(peer).await?;
             opening = secured;
+            extensions = match opening.begin_anew(&details).await {
+                Ok(extensions) => extensions,
+                Err(error) => return Err(opening.leave(error).await),
+            };
             tls = Some(details);
-            extensions = opening.hello().await?;
         }
         Ok(Self {
             wire: opening.wire,
@@ -42,6 +50,8 @@ impl Session {
             eight_bit: options.eight_bit,
             state: State::Ready,
             mails: 0,
+            domains: HashSet::new(),
+            full: false,
         })
     }
 }
@@ -53,6 +63,44 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Everything in the clear: what is offered, and whether the peer is ready for the handshake.
+    async fn begin(&mut self) -> Result<(Extensions, bool), SessionError> {
+        self.greeting().await?;
+        let extensions = self.hello().await?;
+        let wants_tls = self.start_tls(&extensions).await?;
+        Ok((extensions, wants_tls))
+    }
+
+    /// Begins again under TLS, unless the certificate does not do: what is offered now.
+    async fn begin_anew(&mut self, tls: &TlsDetails) -> Result<Extensions, SessionError> {
+        if let (TlsMode::Required, Err(why)) = (self.options.tls, &tls.verification) {
+            return Err(TlsFailure::Unverified(why.clone()).into());
+        }
+        self.hello().await
+    }
+
+    /// Says goodbye on account of `error`, to a peer that has said something sensible and goes on listening.
+    async fn leave(mut self, error: SessionError) -> SessionError {
+        let listens = match &error {
+            SessionError::Refused { reply, .. } => reply.code() != 421,
+            SessionError::Tls(
+                TlsFailure::NotOffered | TlsFailure::Refused(_) | TlsFailure::Unverified(_),
+            ) => true,
+            SessionError::Tls(TlsFailure::Injected | TlsFailure::Handshake(_))
+            | SessionError::Timeout { .. }
+            | SessionError::Closed { .. }
+            | SessionError::Io { .. }
+            | SessionError::Protocol { .. }
+            | SessionError::Fenced
+            | SessionError::Stale { .. }
+            | SessionError::Unusable => false,
+        };
+        if listens && self.wire.ask(Verb::Quit, "QUIT\r\n").await.is_ok() {
+            self.wire.shut_down().await;
+        }
+        error
+    }
+
     async fn greeting(&mut self) -> Result<(), SessionError> {
         let reply = self.wire.reply(Verb::Greeting).await?;
         accept(Verb::Greeting, 220, reply).map(|_| ())
@@ -60,18 +108,28 @@ impl Opening<'_> {
 
     /// EHLO, and HELO where the server does not know it (RFC 5321 section 3.2).
     async fn hello(&mut self) -> Result<Extensions, SessionError> {
+        if self.options.dialect == Dialect::Smtp {
+            return self.basic_hello().await;
+        }
         let line = format!("EHLO {}\r\n", self.options.hello);
         let reply = self.wire.ask(Verb::Ehlo, &line).await?;
         if reply.code() / 100 != 5 {
             let reply = accept(Verb::Ehlo, 250, reply)?;
             return Ok(Extensions::parse(&reply));
         }
-        let line = format!("HELO {}\r\n", self.options.hello);
-        match self.wire.ask(Verb::Helo, &line).await {
-            Ok(reply) => accept(Verb::Helo, 250, reply).map(|_| Extensions::default()),
+        match self.basic_hello().await {
             // It did not misunderstand EHLO, it refused to go on.
-            Err(_) => Err(refused(Verb::Ehlo, reply)),
+            Err(SessionError::Closed { .. } | SessionError::Io { .. }) => {
+                Err(refused(Verb::Ehlo, reply))
+            }
+            answered => answered,
         }
+    }
+
+    async fn basic_hello(&mut self) -> Result<Extensions, SessionError> {
+        let line = format!("HELO {}\r\n", self.options.hello);
+        let reply = self.wire.ask(Verb::Helo, &line).await?;
+        accept(Verb::Helo, 250, reply).map(|_| Extensions::default())
     }
 
     /// Asks for TLS if the mode wants it; whether the peer is ready for the handshake.
@@ -103,9 +161,6 @@ impl Opening<'_> {
             .await
             .map_err(|_| SessionError::Timeout { verb })?
             .map_err(TlsFailure::Handshake)?;
-        if let (TlsMode::Required, Err(why)) = (self.options.tls, &details.verification) {
-            return Err(TlsFailure::Unverified(why.clone()).into());
-        }
         let secured = Self {
             wire: Wire::new(Stream::Tls(Box::new(stream)), self.options.timeouts),
             options: self.options,

@@ -3,7 +3,7 @@
 use super::{HostName, Timeouts, TlsSettings};
 
 /// Whether the session is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsMode {
     /// Never: STARTTLS is not asked for.
     Off,
@@ -15,7 +15,7 @@ pub enum TlsMode {
 }
 
 /// How content is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// DATA, dots and all (RFC 5321).
     Data,
@@ -24,6 +24,15 @@ pub enum Framing {
     /// One round trip for each message without looking ahead, at the price of sending the content of a message
     /// whose recipient is going to be refused.
     Chunking,
+}
+
+/// How the session is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// With EHLO; with HELO where EHLO is refused with a 5xx.
+    Esmtp,
+    /// With HELO, to a server that hangs up on EHLO: no extension, so no TLS either (RFC 5321 section 3.2).
+    Smtp,
 }
 
 /// What becomes of 8-bit content when the peer does not offer 8BITMIME (RFC 6152).
@@ -44,6 +53,8 @@ pub enum EightBit {
 pub struct Options {
     /// Our own name, which should be that of the source address (RFC 5321 section 4.1.1.1).
     pub hello: HostName,
+    /// How it is said.
+    pub dialect: Dialect,
     /// Whether the session is encrypted.
     pub tls: TlsMode,
     /// Whom we trust.
@@ -61,6 +72,7 @@ impl Options {
     pub fn new(hello: HostName, tls_settings: TlsSettings) -> Self {
         Self {
             hello,
+            dialect: Dialect::Esmtp,
             tls: TlsMode::Opportunistic,
             tls_settings,
             timeouts: Timeouts::default(),

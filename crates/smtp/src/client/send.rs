@@ -73,6 +73,10 @@ impl Session {
                     self.state = state;
                     return Ok(Outcome::Refused(refusal));
                 }
+                if !self.has_room_for(envelope) {
+                    (self.state, self.full) = (state, true);
+                    return Err(SessionError::Unusable);
+                }
                 let group = self.begin(state, envelope).await?;
                 if self.sends_chunks() {
                     return self.send_chunk(group, transaction.content, fence).await;
@@ -93,15 +97,12 @@ impl Session {
 
     /// The commands for `envelope` in a session that was idle until now.
     async fn begin(&mut self, state: State, envelope: &Envelope) -> Result<Group, SessionError> {
-        if !self.has_transactions_left() {
-            return Err(SessionError::Unusable);
-        }
         if self.wire.has_heard() {
             let reply = self.wire.reply(Verb::Quit).await;
             let reply = reply.ok().map(|raw| raw.into_reply());
             return Err(SessionError::Stale { reply });
         }
-        self.mails += 1;
+        self.count(envelope);
         let group = match state {
             State::Spoiled => Group::default().rset(),
             State::Ready | State::Ahead(_) | State::Over => Group::default(),

@@ -1,6 +1,9 @@
 //! The session as its owner sees it, and the state it is in between two transactions.
 
+use std::collections::HashSet;
 use std::mem;
+
+use model::Domain;
 
 use super::wire::Wire;
 use super::{EightBit, Envelope, Extensions, Framing, HostName, TlsDetails, Verb};
@@ -20,7 +23,12 @@ pub struct Session {
     pub(super) framing: Framing,
     pub(super) eight_bit: EightBit,
     pub(super) state: State,
+    /// MAIL commands so far.
     pub(super) mails: u32,
+    /// Recipients' domains so far, where the peer limits them.
+    pub(super) domains: HashSet<Domain>,
+    /// A transaction came that the peer's limits do not allow.
+    pub(super) full: bool,
 }
 
 /// What the peer takes the session to be in, once every reply but those of an envelope ahead is read.
@@ -55,7 +63,7 @@ impl Session {
     /// Whether another transaction may begin.
     pub fn is_reusable(&self) -> bool {
         match self.state {
-            State::Ready | State::Spoiled => self.has_transactions_left(),
+            State::Ready | State::Spoiled => !self.full && self.has_transactions_left(),
             State::Ahead(_) => true,
             State::Over => false,
         }
@@ -94,11 +102,32 @@ impl Session {
         self.wire.shut_down().await;
     }
 
-    /// Whether the peer's limit allows another MAIL (RFC 9422).
-    pub(super) fn has_transactions_left(&self) -> bool {
+    /// Whether the peer's limit allows another MAIL (RFC 9422, MAILMAX).
+    fn has_transactions_left(&self) -> bool {
         self.extensions
             .mail_limit
             .is_none_or(|limit| self.mails < limit)
+    }
+
+    /// Whether the peer's limits allow `envelope` in this session. RCPTMAX does in any case: it is one at least, and a
+    /// transaction has one recipient.
+    pub(super) fn has_room_for(&self, envelope: &Envelope) -> bool {
+        let domain = envelope.recipient.domain();
+        let limit = self.extensions.recipient_domain_limit;
+        self.has_transactions_left()
+            && limit.is_none_or(|limit| {
+                self.domains.contains(domain) || self.domains.len() < limit as usize
+            })
+    }
+
+    /// Counts `envelope`, which is about to be sent.
+    pub(super) fn count(&mut self, envelope: &Envelope) {
+        self.mails += 1;
+        let domain = envelope.recipient.domain();
+        let is_limited = self.extensions.recipient_domain_limit.is_some();
+        if is_limited && !self.domains.contains(domain) {
+            self.domains.insert(domain.clone());
+        }
     }
 }
 

@@ -18,8 +18,12 @@ impl Session {
             let text = "the header has raw UTF-8 and the peer does not offer SMTPUTF8; encode it (RFC 2047)";
             return Some(refusal(554, EnhancedCode(5, 6, 9), text));
         }
-        if envelope.require_tls && !(offered.require_tls && self.is_verified()) {
-            let text = "REQUIRETLS: the peer does not promise it over verified TLS";
+        if envelope.require_tls && !self.is_verified() {
+            let text = "REQUIRETLS: the session is not encrypted for a verified peer";
+            return Some(refusal(550, EnhancedCode(5, 7, 10), text));
+        }
+        if envelope.require_tls && !offered.require_tls {
+            let text = "REQUIRETLS: the peer does not offer it";
             return Some(refusal(550, EnhancedCode(5, 7, 30), text));
         }
         if facts.eight_bit && !offered.eight_bit_mime && self.eight_bit == EightBit::Refuse {

@@ -111,7 +111,12 @@ impl Envelope {
             Some((kind, address)) if is_atom(kind) => (kind, address),
             _ => ("rfc822", self.dsn.orcpt.as_str()),
         };
-        let address = xtext(address);
+        let is_utf8 = kind.eq_ignore_ascii_case("utf-8") || !address.is_ascii();
+        let (kind, address) = if is_utf8 {
+            ("utf-8", utf8_xtext(address))
+        } else {
+            (kind, xtext(address))
+        };
         if !address.is_empty() && kind.len() + 1 + address.len() <= ORCPT_LIMIT {
             put(out, format_args!(" ORCPT={kind};{address}"));
         }
@@ -144,6 +149,18 @@ fn xtext(text: &str) -> String {
         match octet {
             b'!'..=b'~' if octet != b'+' && octet != b'=' => out.push(char::from(octet)),
             _ => put(&mut out, format_args!("+{octet:02X}")),
+        }
+    }
+    out
+}
+
+/// The `utf-8-addr-xtext` of RFC 6533 section 3, which is ASCII and so can be said to every peer.
+fn utf8_xtext(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '!'..='~' if !['+', '=', '\\'].contains(&c) => out.push(c),
+            _ => put(&mut out, format_args!("\\x{{{:02X}}}", u32::from(c))),
         }
     }
     out
@@ -206,6 +223,21 @@ mod tests {
             "MAIL FROM:<ann@a.example> SIZE=1234 BODY=8BITMIME REQUIRETLS RET=HDRS ENVID=a+2Bb+3Dc+20d\r\n\
              RCPT TO:<bob@b.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;bob+2Bx@b.example\r\n"
         );
+    }
+
+    #[test]
+    fn an_original_recipient_that_is_not_ascii_is_said_in_ascii() {
+        let mut envelope = envelope();
+        for orcpt in [
+            "jörg+x@b.example",
+            "rfc822;jörg+x@b.example",
+            "UTF-8;jörg+x@b.example",
+        ] {
+            envelope.dsn.orcpt = orcpt.into();
+            let lines = lines(&envelope, &everything());
+            let said = " ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@b.example\r\n";
+            assert!(lines.ends_with(said), "{lines}");
+        }
     }
 
     #[test]

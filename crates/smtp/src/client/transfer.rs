@@ -128,7 +128,9 @@ impl Session {
             Some(envelope) => State::Ahead(Box::new(envelope.clone())),
             None => State::Ready,
         };
-        self.mails += u32::from(next.is_some());
+        if let Some(envelope) = next {
+            self.count(envelope);
+        }
         Ok(outcome)
     }
 
@@ -136,7 +138,7 @@ impl Session {
     fn may_open_ahead(&self, envelope: &Envelope) -> bool {
         self.extensions.pipelining
             && !self.sends_chunks()
-            && self.has_transactions_left()
+            && self.has_room_for(envelope)
             && self.unsuitable(envelope).is_none()
             && !self.must_reencode(envelope)
     }

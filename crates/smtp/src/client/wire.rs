@@ -109,16 +109,23 @@ impl Wire {
         self.has_heard() && !self.input.is_empty()
     }
 
-    /// Fails unless the peer is silent: whatever it says now was not asked for.
-    pub(crate) fn expect_silence(&mut self, verb: Verb) -> Result<(), SessionError> {
+    /// Fails unless the peer is silent: whatever it says now was not asked for. Only a 421 may come at any time (RFC 5321
+    /// section 3.8), and answers what was about to be asked.
+    async fn expect_silence(&mut self, verb: Verb) -> Result<Option<RawReply>, SessionError> {
         if self.has_unread() {
-            let violation = Violation::Unsolicited;
-            return Err(SessionError::Protocol { verb, violation });
+            let unasked = timeout(self.timeouts.quit, self.read_reply(verb)).await;
+            return match unasked {
+                Ok(Ok(reply)) if reply.code() == 421 => Ok(Some(reply)),
+                Ok(_) | Err(_) => {
+                    let violation = Violation::Unsolicited;
+                    Err(SessionError::Protocol { verb, violation })
+                }
+            };
         }
         if self.ended {
             return Err(SessionError::Closed { verb });
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether a write has failed. What the peer said before that can still be read.
@@ -128,7 +135,9 @@ impl Wire {
 
     /// Sends one command and reads its reply, even if the peer closed while the command was written.
     pub(crate) async fn ask(&mut self, verb: Verb, line: &str) -> Result<RawReply, SessionError> {
-        self.expect_silence(verb)?;
+        if let Some(last_words) = self.expect_silence(verb).await? {
+            return Ok(last_words);
+        }
         let sent = self.command(verb, line).await;
         let reply = self.reply(verb).await;
         reply.map_err(|unread| sent.err().unwrap_or(unread))

@@ -1,10 +1,12 @@
 //! A connector against a real server on loopback.
 
+mod promise;
+
 use std::future::pending;
 use std::time::Duration;
 
 use model::{ByteSize, SystemClock};
-use smtp::client::{TlsSettings, Verb};
+use smtp::client::{Framing, TlsFailure, TlsMode, TlsSettings, Verb};
 use smtp::server::{self, Answer, Extensions, Handler, Limits, Message, Recipient, Sender, serve};
 use tokio::net::TcpListener;
 
@@ -35,7 +37,7 @@ fn ok(code: u16) -> Answer {
     Answer::say(Reply::new(code, None, "ok"))
 }
 
-fn connector(port: u16, tls_required: &[Provider]) -> Connector {
+fn connector(port: u16) -> Connector {
     let clock = Arc::new(SystemClock);
     let tls_settings = TlsSettings::new(Arc::clone(&clock) as _, []).unwrap();
     let settings = routing::Settings {
@@ -55,16 +57,22 @@ fn connector(port: u16, tls_required: &[Provider]) -> Connector {
             end_of_data: Duration::from_secs(5),
             idle: Duration::from_secs(5),
         },
-        tls_required: tls_required.iter().cloned().collect(),
         options: Options::new("client.example".parse().unwrap(), tls_settings),
     }
 }
 
+fn transport(security: Security) -> Transport {
+    Transport {
+        security,
+        framing: Framing::Data,
+    }
+}
+
 /// What becomes of a session with a server that knows no TLS.
-async fn session_in_the_clear(tls_required: &[Provider]) -> Result<Session, SessionError> {
+async fn session_in_the_clear(security: Security) -> Result<Session, SessionError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connector = connector(address.port(), tls_required);
+    let connector = connector(address.port());
     let settings = server::Settings {
         hostname: "mx.example.com".parse().unwrap(),
         extensions: Extensions::all(),
@@ -82,7 +90,9 @@ async fn session_in_the_clear(tls_required: &[Provider]) -> Result<Session, Sess
     let opening = async {
         let stream = connector.dialler().dial(address.ip()).await.unwrap();
         let hop = connector.hop(&Provider::new("acme"), "mx.example.com", address.ip());
-        connector.open(stream, address.ip(), &hop).await
+        connector
+            .open(stream, address.ip(), transport(security), &hop)
+            .await
     };
     tokio::select! {
         session = opening => session,
@@ -91,8 +101,8 @@ async fn session_in_the_clear(tls_required: &[Provider]) -> Result<Session, Sess
 }
 
 #[tokio::test]
-async fn mail_for_a_provider_that_requires_tls_never_leaves_in_the_clear() {
-    let error = session_in_the_clear(&[Provider::new("acme")]).await;
+async fn mail_that_requires_tls_never_leaves_in_the_clear() {
+    let error = session_in_the_clear(Security::Required).await;
     let error = error.unwrap_err();
     assert!(
         matches!(error, SessionError::Tls(TlsFailure::NotOffered)),
@@ -103,16 +113,39 @@ async fn mail_for_a_provider_that_requires_tls_never_leaves_in_the_clear() {
 
 #[tokio::test]
 async fn other_mail_leaves_as_well_encrypted_as_the_server_can() {
-    let session = session_in_the_clear(&[Provider::new("other")])
-        .await
-        .unwrap();
+    let session = session_in_the_clear(Security::Opportunistic).await.unwrap();
     assert!(session.tls().is_none() && session.is_reusable());
 }
 
 #[test]
 fn the_time_for_content_is_the_configured_one() {
-    let connector = connector(25, &[]);
-    let options = connector.options_for(&Provider::new("acme"));
+    let connector = connector(25);
+    let options = connector.options_for(transport(Security::Opportunistic));
     assert_eq!(options.timeouts.content, Duration::from_secs(7));
     assert_eq!(options.tls, TlsMode::Opportunistic);
+}
+
+/// The system takes 0.0.0.0 for itself, so that an operator who opened the one would have opened the other.
+#[tokio::test]
+async fn an_address_that_leads_elsewhere_is_judged_by_where_it_leads() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut connector = connector(port);
+    connector.dialable = Dialable::new(vec!["0.0.0.0/32".parse().unwrap()], Vec::new());
+    let addresses = vec!["0.0.0.0".parse().unwrap()];
+    let mut allowance = Allowance {
+        addresses: 1,
+        sessions: 1,
+    };
+    let hop = |address| connector.hop(&Provider::new("acme"), "mx.example.com", address);
+    let transport = transport(Security::Opportunistic);
+    let connected = connector.connect_to(addresses, transport, hop, &mut allowance);
+    let failure = connected.await.err().flatten().unwrap();
+    assert!(
+        failure
+            .detail
+            .contains("must not be dialled: 127.0.0.1 is in"),
+        "{}",
+        failure.detail
+    );
 }

@@ -31,7 +31,7 @@ pub struct RawProvider {
     pub elsewhere: bool,
     /// What DNS answers when asked for its exchangers' addresses: the first time the first line, then the next, and the last from then on. A line has addresses with spaces between, or the name that the exchanger is an alias of. Its `address`, by default.
     pub answers: Vec<String>,
-    /// Whether it offers STARTTLS, and with what self-signed certificate.
+    /// Whether it offers STARTTLS, and with what certificate: self-signed ("offered"), or of the authority in `authority`, good ("verified"), "expired" or for another host ("wrong-name").
     pub tls: Tls,
     /// What it does with recipients whose name does not say otherwise.
     pub policy: Policy,
@@ -53,8 +53,10 @@ pub struct RawProvider {
     pub rtt: String,
     /// The extensions it offers, by their keywords; all it has by default. STARTTLS is offered where `tls` says so.
     pub extensions: Option<Vec<String>>,
-    /// Further lines of its answer to EHLO, such as "LIMITS MAILMAX=10"; nothing follows from them.
+    /// Further lines of its answer to EHLO, such as "XCLIENT NAME"; nothing follows from them.
     pub ehlo_lines: Vec<String>,
+    /// What it takes in one session and says so (RFC 9422).
+    pub limits: RawSessionLimits,
     /// How many messages it takes on one connection; MAIL is answered 421 then. No limit by default.
     pub messages_per_connection: Option<u32>,
 }
@@ -81,6 +83,7 @@ impl Default for RawProvider {
             rtt: "0ms".into(),
             extensions: None,
             ehlo_lines: Vec::new(),
+            limits: RawSessionLimits::default(),
             messages_per_connection: None,
         }
     }
@@ -100,14 +103,28 @@ pub enum RawMx {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tls {
-    /// It is.
+    /// It is, with a certificate that nobody vouches for.
     Offered,
+    /// It is, with a certificate of the authority for its exchangers.
+    Verified,
     /// It is not.
     Off,
     /// It is, with a certificate that has expired.
     Expired,
     /// It is, with a certificate for another host.
     WrongName,
+}
+
+/// What a provider takes in one session. EHLO says so with LIMITS (RFC 9422), and what goes beyond is answered 452 4.5.3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawSessionLimits {
+    /// MAILMAX: MAIL commands in one session. No limit by default.
+    pub mail: Option<u32>,
+    /// RCPTMAX: recipients of one message. Not announced by default, and then 1000.
+    pub rcpt: Option<u32>,
+    /// RCPTDOMAINMAX: different domains of the recipients of one session. No limit by default.
+    pub rcpt_domain: Option<u32>,
 }
 
 /// What happens to a recipient.
@@ -217,8 +234,37 @@ pub struct Conduct {
     pub extensions: Extensions,
     /// What else stands there.
     pub ehlo_lines: Vec<String>,
+    /// What it takes in one session.
+    pub limits: SessionLimits,
     /// Messages on one connection.
     pub messages_per_connection: Option<NonZeroU32>,
+}
+
+/// What is taken in one session, where it is limited (RFC 9422).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// MAIL commands.
+    pub mail: Option<NonZeroU32>,
+    /// Recipients of one message.
+    pub rcpt: Option<NonZeroU32>,
+    /// Different domains of recipients.
+    pub rcpt_domain: Option<NonZeroU32>,
+}
+
+impl SessionLimits {
+    /// The line of EHLO's answer that says so; none where nothing is limited.
+    pub(crate) fn line(&self) -> Option<String> {
+        let limits = [
+            ("MAILMAX", self.mail),
+            ("RCPTMAX", self.rcpt),
+            ("RCPTDOMAINMAX", self.rcpt_domain),
+        ];
+        let said = limits
+            .into_iter()
+            .filter_map(|(name, limit)| Some(format!(" {name}={}", limit?)));
+        let said: String = said.collect();
+        (!said.is_empty()).then(|| format!("LIMITS{said}"))
+    }
 }
 
 /// A time in which connections are refused, counted from the start.
@@ -290,6 +336,7 @@ impl RawProvider {
         let per_connection = &field("messages_per_connection");
         let messages_per_connection =
             at_least_one(faults, per_connection, self.messages_per_connection);
+        let limits = self.session_limits(faults, &field("limits"));
         let rtt = faults.check(&field("rtt"), parse_duration(&self.rtt));
         let extensions = extensions(faults, &field("extensions"), self.extensions.as_deref());
         let habits = faults.parse_all(&field("manners"), &self.manners);
@@ -305,8 +352,20 @@ impl RawProvider {
             rtt: rtt?,
             extensions,
             ehlo_lines: self.ehlo_lines.clone(),
+            limits,
             messages_per_connection,
         })
+    }
+}
+
+impl RawProvider {
+    fn session_limits(&self, faults: &mut Faults, key: &str) -> SessionLimits {
+        let mut limit = |name, number| at_least_one(faults, &format!("{key}.{name}"), number);
+        SessionLimits {
+            mail: limit("mail", self.limits.mail),
+            rcpt: limit("rcpt", self.limits.rcpt),
+            rcpt_domain: limit("rcpt_domain", self.limits.rcpt_domain),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 
 const VERBS: [Verb; 4] = [Verb::Mail, Verb::Rcpt, Verb::Data, Verb::EndOfData];
 
-const REPLIES: [&str; 40] = [
+pub(super) const REPLIES: [&str; 40] = [
     "200 said",
     "211 said",
     "220 said",

@@ -5,6 +5,7 @@ mod combinations;
 mod content;
 mod fence;
 mod matrix;
+mod matrix_of_the_session;
 mod opening;
 mod peer;
 mod pipelining;

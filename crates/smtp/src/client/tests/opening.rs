@@ -44,7 +44,9 @@ async fn a_greeting_other_than_220_opens_nothing() {
     ] {
         let (shown, seen) = open(Server::offering(&[]).on(Verb::Greeting, greeting)).await;
         assert_eq!(shown, expected);
-        assert!(seen.commands.is_empty());
+        let waits = shown.starts_with("session refused") && !greeting.starts_with("421");
+        let goodbye: &[&str] = if waits { &["QUIT"] } else { &[] };
+        assert_eq!(seen.commands, goodbye, "{greeting}");
     }
 }
 
@@ -64,6 +66,38 @@ async fn a_server_that_does_not_know_ehlo_is_greeted_with_helo() {
         seen.commands,
         ["EHLO client.example", "HELO client.example"]
     );
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_on_ehlo_can_be_greeted_with_helo_alone() {
+    let (ours, theirs) = duplex(1 << 16);
+    let options = Options {
+        dialect: Dialect::Smtp,
+        ..options()
+    };
+    let client = async move {
+        let mut session = Session::open(ours, &mx(), &options).await.unwrap();
+        assert_eq!(*session.extensions(), Extensions::default());
+        show(&send(&mut session, &envelope_to("bob@b.example"), None).await)
+    };
+    let server = Server::offering(PIPELINING).does(Verb::Ehlo, Step::Close);
+    let (shown, seen) = tokio::join!(client, server.run(theirs));
+    assert_eq!(shown, "delivered 250 2.0.0 queued");
+    assert_eq!(seen.commands[0], "HELO client.example");
+}
+
+#[tokio::test]
+async fn required_tls_is_not_had_with_helo() {
+    let (ours, theirs) = duplex(1 << 16);
+    let options = Options {
+        dialect: Dialect::Smtp,
+        tls: TlsMode::Required,
+        ..options()
+    };
+    let client = async move { Session::open(ours, &mx(), &options).await.unwrap_err() };
+    let (error, seen) = tokio::join!(client, Server::offering(&["STARTTLS"]).run(theirs));
+    assert_eq!(error.to_string(), "the peer does not offer STARTTLS");
+    assert_eq!(seen.commands, ["HELO client.example", "QUIT"]);
 }
 
 #[tokio::test]

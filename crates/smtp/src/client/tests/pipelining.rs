@@ -229,6 +229,35 @@ async fn without_pipelining_nothing_is_sent_ahead() {
     assert_eq!(seen.messages.len(), 2);
 }
 
+/// RFC 9422: the first recipient of a domain takes a place, further ones of the same do not.
+#[tokio::test]
+async fn recipients_of_no_more_domains_are_named_than_the_peer_allows() {
+    for offered in [
+        &["PIPELINING", "LIMITS RCPTDOMAINMAX=2"][..],
+        &["LIMITS RCPTMAX=1 RCPTDOMAINMAX=2"],
+    ] {
+        let recipients = ["a@b.example", "a@c.example", "z@b.example", "a@d.example"];
+        let envelopes = recipients.map(envelope_to);
+        let (error, seen) = with(Server::offering(offered), async |mut session| {
+            for at in 0..3 {
+                assert!(session.is_reusable());
+                let next = envelopes.get(at + 1);
+                send(&mut session, &envelopes[at], next).await.unwrap();
+            }
+            assert!(session.is_reusable() && !session.is_ahead());
+            let error = send(&mut session, &envelopes[3], None).await.unwrap_err();
+            assert!(!session.is_reusable());
+            session.quit().await;
+            error
+        })
+        .await;
+        assert!(matches!(error, SessionError::Unusable));
+        assert_eq!(seen.messages.len(), 3);
+        assert!(!seen.commands.iter().any(|line| line.contains("d.example")));
+        assert_eq!(seen.commands.last().unwrap(), "QUIT");
+    }
+}
+
 #[tokio::test]
 async fn no_more_transactions_are_begun_than_the_peer_allows() {
     let server = Server::offering(&["PIPELINING", "LIMITS MAILMAX=2"]);

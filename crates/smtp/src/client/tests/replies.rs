@@ -216,3 +216,17 @@ async fn an_idle_session_that_the_peer_has_ended_is_stale() {
         );
     }
 }
+
+/// RFC 5321 section 3.8: a server that goes down says so when it likes. Nothing more is asked of it.
+#[tokio::test]
+async fn a_421_that_nobody_asked_for_answers_the_next_command() {
+    for (at, next) in [(Verb::Mail, "RCPT"), (Verb::Rcpt, "DATA")] {
+        let server = Server::offering(&[]).on(at, "250 ok\r\n421 4.3.2 going down");
+        let (shown, seen) = outcome_of(server).await;
+        assert_eq!(shown, format!("refused at {next}: 421 4.3.2 going down"));
+        assert!(!seen.commands.iter().any(|line| line.starts_with(next)));
+    }
+    let server = Server::offering(&[]).on(Verb::Mail, "250 ok\r\n450 4.3.2 later");
+    let (shown, _) = outcome_of(server).await;
+    assert_eq!(shown, "protocol violation at RCPT: an unsolicited reply");
+}

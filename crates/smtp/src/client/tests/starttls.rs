@@ -55,12 +55,20 @@ fn trusting(authority: &Authority) -> TlsSettings {
 
 /// Says everything up to the reply to STARTTLS in the clear, then serves under TLS.
 async fn serve(acceptor: TlsAcceptor, theirs: DuplexStream) -> (Seen, Option<HandshakeKind>) {
+    serve_offering(PIPELINING, acceptor, theirs).await
+}
+
+async fn serve_offering(
+    offered: &[&str],
+    acceptor: TlsAcceptor,
+    theirs: DuplexStream,
+) -> (Seen, Option<HandshakeKind>) {
     let theirs = in_the_clear(theirs, b"220 2.0.0 go ahead\r\n").await;
     let Ok(stream) = acceptor.accept(theirs).await else {
         return (Seen::default(), None);
     };
     let kind = stream.get_ref().1.handshake_kind();
-    let silent = Server::offering(PIPELINING).does(Verb::Greeting, Step::Say(Vec::new()));
+    let silent = Server::offering(offered).does(Verb::Greeting, Step::Say(Vec::new()));
     (silent.run(stream).await, kind)
 }
 
@@ -111,6 +119,45 @@ async fn a_trusted_certificate_for_the_peer_is_verified() {
             "{}",
             details.cipher
         );
+    }
+}
+
+/// RFC 8689 section 4.2.1: over TLS that is verified, to a peer that offers REQUIRETLS there, or not at all.
+#[tokio::test]
+async fn a_message_that_requires_tls_goes_only_to_a_verified_peer_that_promises_the_same() {
+    let authority = Authority::new();
+    for (name, offered, expected) in [
+        ("mx.example", "REQUIRETLS", "delivered 250 2.0.0 queued"),
+        (
+            "other.example",
+            "REQUIRETLS",
+            "not asked: 550 5.7.10 REQUIRETLS: the session is not encrypted for a verified peer",
+        ),
+        (
+            "mx.example",
+            "DSN",
+            "not asked: 550 5.7.30 REQUIRETLS: the peer does not offer it",
+        ),
+    ] {
+        let options = options_with(TlsMode::Opportunistic, trusting(&authority));
+        let (ours, theirs) = duplex(1 << 16);
+        let client = async move {
+            let mut session = Session::open(ours, &mx(), &options).await.unwrap();
+            let mut envelope = envelope_to("bob@b.example");
+            envelope.require_tls = true;
+            let shown = show(&send(&mut session, &envelope, None).await);
+            session.quit().await;
+            shown
+        };
+        let offered = [offered];
+        let serving = serve_offering(&offered, authority.acceptor(name), theirs);
+        let (shown, (seen, _)) = tokio::join!(client, serving);
+        assert_eq!(shown, expected);
+        let promised = seen
+            .commands
+            .iter()
+            .any(|line| line.ends_with(" REQUIRETLS"));
+        assert_eq!(promised, shown.starts_with("delivered"));
     }
 }
 
@@ -230,6 +277,7 @@ async fn starttls_that_is_missing_or_refused_matters_only_where_tls_is_required(
         let (error, seen) = tokio::join!(client, server.run(theirs));
         assert_eq!(error.to_string(), expected);
         assert!(!seen.commands.iter().any(|line| line.starts_with("MAIL")));
+        assert_eq!(seen.commands.last().unwrap(), "QUIT");
     }
 }
 

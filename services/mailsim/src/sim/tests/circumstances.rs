@@ -131,3 +131,36 @@ async fn every_octet_is_kept() {
         expected.map(|(ending, text)| (ending.to_owned(), text.to_owned()))
     );
 }
+
+#[tokio::test]
+async fn what_a_session_may_hold_is_announced_and_enforced() {
+    let limits = r#", "limits": {"mail": 3, "rcpt": 2, "rcpt_domain": 1}"#;
+    let lines = offered(limits).await;
+    let announced = "LIMITS MAILMAX=3 RCPTMAX=2 RCPTDOMAINMAX=1".to_owned();
+    assert!(lines.contains(&announced), "{lines:?}");
+    let world = one(limits).await;
+    let mut client = world.greeted().await;
+    assert!(client.address("1@a.example").await.starts_with("250 "));
+    assert!(
+        client
+            .say("RCPT TO:<2@a.example>")
+            .await
+            .starts_with("250 ")
+    );
+    let third = client.say("RCPT TO:<3@a.example>").await;
+    assert_eq!(third, "452 4.5.3 too many recipients");
+    let elsewhere = client.address("1@b.a.example").await;
+    assert_eq!(
+        elsewhere,
+        "452 4.5.3 more domains than RCPTDOMAINMAX in one session"
+    );
+    assert!(client.address("4@a.example").await.starts_with("250 "));
+    client.say("RSET").await;
+    let fourth = client.say("MAIL FROM:<>").await;
+    assert_eq!(
+        fourth,
+        "452 4.5.3 more messages than MAILMAX in one session"
+    );
+    drop(client);
+    world.end().await;
+}
