@@ -54,7 +54,7 @@ async fn through_postrider(bench: &Bench, nodes: usize) -> anyhow::Result<Figure
     for (name, pid) in cell.parts() {
         eprintln!(
             "  {nodes} {name}: {:.2} s",
-            crate::meter::cpu(&[pid])?.as_secs_f64()
+            tests::meter::cpu(&[pid])?.as_secs_f64()
         );
     }
     cell.check()?;
