@@ -1,13 +1,13 @@
 //! Jobs that come while others are being stored are committed in one atomic batch, and a repetition among them costs
 //! none of the others (ADR 18).
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use api::v1::submit_result::Outcome;
-use api::v1::{SubmitBatchRequest, SubmitRequest};
+use api::v1::{SubmitBatchRequest, SubmitRequest, SubmitResponse};
 use async_nats::jetstream;
 use model::{Clock as _, SystemClock};
 use std::time::Duration;
-use tests::{Books, Cluster, PATIENCE, Setup, flush_all, keyed, letter, submit_all};
+use tests::{Books, Cluster, PATIENCE, Setup, flush_all, keyed, letter};
 
 use super::drained::drained;
 use super::{PROGRAM, broker};
@@ -45,7 +45,9 @@ async fn schedules_are_stored_in_few_commits_and_each_fires_once() -> anyhow::Re
         send_at: Some(api::timestamp_to_wire(at)),
         ..letter(&format!("ann{number}@gmail.example"))
     });
-    submit_all(&api, later, |answer| books.accepted(answer)).await?;
+    for result in accepted(&cluster, later.collect()).await? {
+        books.accepted(result);
+    }
     let (stored, commits) = committed(&cluster, "DT-").await?;
     assert_eq!(stored, MESSAGES);
     assert!(commits > 0 && commits < MESSAGES / 2, "{commits} commits");
@@ -63,18 +65,22 @@ async fn schedules_are_stored_in_few_commits_and_each_fires_once() -> anyhow::Re
 
 async fn submit(cluster: &Cluster, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
     let messages = numbers.map(|number| keyed(TO, &format!("key-{number}")));
-    let request = SubmitBatchRequest {
-        messages: messages.collect(),
-    };
+    accepted(cluster, messages.collect()).await.map(drop)
+}
+
+/// Submits all in one call.
+async fn accepted(
+    cluster: &Cluster,
+    messages: Vec<SubmitRequest>,
+) -> anyhow::Result<Vec<SubmitResponse>> {
+    let request = SubmitBatchRequest { messages };
     let answered = cluster.api(0)?.submission().submit_batch(request).await;
-    for result in answered.context("submit a batch")?.into_inner().results {
-        assert!(
-            matches!(result.outcome, Some(Outcome::Accepted(_))),
-            "{:?}",
-            result.outcome
-        );
-    }
-    Ok(())
+    let results = answered.context("submit a batch")?.into_inner().results;
+    let accepted = results.into_iter().map(|result| match result.outcome {
+        Some(Outcome::Accepted(response)) => Ok(response),
+        refused => bail!("not accepted: {refused:?}"),
+    });
+    accepted.collect()
 }
 
 /// Jobs of streams whose names begin with `kind`, and in how many atomic batches they were committed; one that was

@@ -16,6 +16,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use model::{Class, JobId};
 use tokio::sync::oneshot;
 
@@ -23,6 +24,9 @@ use crate::{Lane, LaneMap, QueueError, Stage};
 
 /// The most entries of a batch: beyond it a sync is cheap already.
 const BATCH_JOBS: usize = 64;
+/// Fewer go side by side, each by itself: a nats-server makes a store of its own for every batch, which costs as much as
+/// some messages do.
+const BATCH_LEAST: usize = 8;
 /// The most octets of a batch, unless its one entry is larger.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -98,8 +102,8 @@ impl Group {
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
             let batch = self.take();
-            let outcome = store(jetstream, &batch).await;
-            for waiting in batch {
+            let outcomes = store(jetstream, &batch).await;
+            for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                 // Nobody may be waiting for this one; it is stored all the same.
                 let _ = waiting.outcome.send(outcome);
             }
@@ -123,17 +127,30 @@ impl Group {
     }
 }
 
-/// Stores all of `batch` or none.
-async fn store(jetstream: &jetstream::Context, batch: &[Waiting]) -> Committed {
-    let stored = match batch {
-        [] => return Committed::Alone,
-        [only] => publish_one(jetstream, &only.entry).await,
-        [rest @ .., last] => publish_all(jetstream, rest, &last.entry).await,
+/// Stores all of `batch` or none, and a few one by one; what became of each.
+async fn store(jetstream: &jetstream::Context, batch: &[Waiting]) -> Vec<Committed> {
+    let (rest, last) = match batch {
+        [rest @ .., last] if batch.len() >= BATCH_LEAST => (rest, last),
+        few => {
+            let alone = few.iter().map(|waiting| &waiting.entry);
+            return join_all(alone.map(|entry| store_one(jetstream, entry))).await;
+        }
     };
-    match stored {
+    let outcome = match publish_all(jetstream, rest, &last.entry).await {
         Ok(()) => Committed::Stored,
         Err(error) => {
             tracing::debug!(%error, entries = batch.len(), "not committed together, publishing each alone");
+            Committed::Alone
+        }
+    };
+    vec![outcome; batch.len()]
+}
+
+async fn store_one(jetstream: &jetstream::Context, entry: &Entry) -> Committed {
+    match publish_one(jetstream, entry).await {
+        Ok(()) => Committed::Stored,
+        Err(error) => {
+            tracing::debug!(%error, "not stored at once, publishing again");
             Committed::Alone
         }
     }
