@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults sabotage powercut bench-smtp fuzz bench bench-quick \
+.PHONY: help tools build demo up fmt lint docs config-reference test faults backlog sabotage powercut bench-smtp fuzz bench bench-quick \
   bench-tools smuggling peers check
 
 help: ## Show this list
@@ -37,6 +37,11 @@ test: tools ## Run all tests
 faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
 	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
 	  a_killed a_lost a_stopped
+
+backlog: tools ## A million messages behind a stopped provider, then a campaign of a million: half an hour each, 25 GB of disk
+	POSTRIDER_BACKLOG_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
+	POSTRIDER_CAMPAIGN_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
+	  cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 a_backlog_costs a_campaign_delays
 
 sabotage: tools ## Break the product's promises one by one, and see that a test notices each
 	@deploy/sabotage.sh

@@ -12,9 +12,9 @@ use ingest::config::{RawApiKey, key_sha256};
 use mailsim::config::RawProvider;
 use postrider::config::RawConfig;
 use postrider::local::{Child, RedisServer, free_port};
+use tests::meter;
 use tokio::process::Command;
 
-use crate::meter;
 use crate::program;
 use crate::run::{self, Load};
 use crate::sink::Sink;

@@ -5,7 +5,6 @@
 
 mod cell;
 mod distance;
-mod meter;
 mod postfix;
 mod report;
 mod run;

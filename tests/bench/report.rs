@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
+use tests::meter::median;
 
 use crate::run::Figures;
 
@@ -81,13 +82,6 @@ impl Line {
 /// Three decimals are more than the figures are worth.
 fn rounded(value: f64) -> Value {
     json!((value * 1000.0).round() / 1000.0)
-}
-
-/// The middle of `values`, or the mean of the two in the middle.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
-    Some(f64::midpoint(values[low], values[high]))
 }
 
 /// All lines so far.

@@ -10,8 +10,8 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::cell::{Cell, KEY};
-use crate::meter;
 use crate::sink::Sink;
+use tests::meter;
 
 /// How long a run may take.
 const DEADLINE: Duration = Duration::from_secs(240);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Info;
 use futures_util::TryStreamExt as _;
 
 /// Every stream there is, by name.
 pub(crate) async fn streams(url: &str) -> anyhow::Result<BTreeMap<String, Info>> {
-    let client = async_nats::connect(url).await.context("connect to NATS")?;
-    let streams = jetstream::new(client).streams();
+    let streams = connect(url).await?.streams();
     let named = streams.map_ok(|info| (info.config.name.clone(), info));
     named.try_collect().await.context("list the streams")
 }
@@ -20,4 +20,48 @@ pub(crate) async fn occupied(url: &str) -> anyhow::Result<BTreeMap<String, u64>>
     let streams = streams(url).await?.into_iter();
     let counts = streams.map(|(name, info)| (name, info.state.messages));
     Ok(counts.filter(|(_, messages)| *messages > 0).collect())
+}
+
+/// Jobs that wait in the streams whose names begin with one of `kinds` and have been handed to no worker yet.
+pub(crate) async fn undelivered(url: &str, kinds: &[&str]) -> anyhow::Result<u64> {
+    let context = connect(url).await?;
+    let mut waiting = 0;
+    for name in streams(url).await?.into_keys() {
+        if kinds.iter().any(|kind| name.starts_with(kind)) {
+            let consumer: PullConsumer =
+                context
+                    .get_consumer_from_stream("workers", &name)
+                    .await
+                    .with_context(|| format!("ask for the consumer of {name}"))?;
+            waiting += consumer.cached_info().num_pending;
+        }
+    }
+    Ok(waiting)
+}
+
+/// Throws away what the streams hold whose names begin with one of `kinds`.
+pub(crate) async fn purge(url: &str, kinds: &[&str]) -> anyhow::Result<()> {
+    let context = connect(url).await?;
+    for name in streams(url).await?.into_keys() {
+        if kinds.iter().any(|kind| name.starts_with(kind)) {
+            let stream = context.get_stream(&name).await.context("find a stream")?;
+            stream
+                .purge()
+                .await
+                .with_context(|| format!("purge {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn connect(url: &str) -> anyhow::Result<jetstream::Context> {
+    let client = async_nats::connect(url).await.context("connect to NATS")?;
+    Ok(jetstream::new(client))
+}
+
+/// Messages in the streams whose names begin with one of `kinds`.
+pub(crate) async fn messages(url: &str, kinds: &[&str]) -> anyhow::Result<u64> {
+    let streams = streams(url).await?.into_iter();
+    let those = streams.filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)));
+    Ok(those.map(|(_, info)| info.state.messages).sum())
 }

@@ -1,6 +1,8 @@
 //! The promises of Postrider, one file each, kept against real servers.
 
+mod a_backlog_costs_little;
 mod a_batch_is_accepted_item_by_item;
+mod a_campaign_delays_no_other_tenant;
 mod a_campaign_stands_in_front_of_nobody;
 mod a_client_that_reads_nothing_delays_nobody;
 mod a_deferred_job_comes_back;
@@ -14,6 +16,7 @@ mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_poison_job_is_set_aside;
+mod a_provider_that_hangs_delays_no_other;
 mod a_redis_that_dies_stops_nothing;
 mod a_refused_message_queues_nothing;
 mod a_repeated_call_is_one_message;
@@ -32,6 +35,7 @@ mod mail_that_requires_tls_never_leaves_in_the_clear;
 mod no_special_address_is_dialled;
 mod no_string_smuggles_a_message;
 mod odd_tls_neither_loses_nor_misleads;
+mod pace;
 mod sessions_keep_to_what_a_server_announces;
 mod sigterm_drains_without_duplicates;
 mod sigterm_ends_sessions_in_every_state;

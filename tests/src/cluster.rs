@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mailsim::ledger::{self, Entry};
+use model::ByteSize;
 use postrider::config::RawConfig;
 use postrider::local::{Child, NatsServer, Service, Stack, StackOptions, SyncInterval};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Api, PATIENCE, Verbs, eventually, logs, tools, world};
+use crate::{Api, Arrivals, PATIENCE, Verbs, eventually, logs, tools, world};
 
 /// Clusters at once. One keeps two cores busy; the semaphore is fair, so no test waits for ever.
 static TURNS: Semaphore = Semaphore::const_new(1);
@@ -25,6 +26,7 @@ pub struct Setup {
     sync: SyncInterval,
     nodes: usize,
     stores: Vec<PathBuf>,
+    max_file: Option<ByteSize>,
 }
 
 impl Setup {
@@ -39,6 +41,7 @@ impl Setup {
             sync: SyncInterval::Always,
             nodes: 1,
             stores: Vec::new(),
+            max_file: None,
         }
     }
 
@@ -78,6 +81,13 @@ impl Setup {
         self
     }
 
+    /// A nats-server that takes its disk to have so much room, whatever it has: for limits that are meant to be out of
+    /// reach.
+    pub fn promising(mut self, max_file: ByteSize) -> Self {
+        self.max_file = Some(max_file);
+        self
+    }
+
     /// A nats-server that syncs when it likes.
     pub fn syncing_lazily(mut self) -> Self {
         self.sync = SyncInterval::Default;
@@ -97,8 +107,13 @@ impl Setup {
             config: self.config,
         };
         let nats_dir = dir.path().join("nats");
-        let nats = start_nats(&nats_dir, self.sync, self.nodes, &self.stores);
-        let stack = match nats.await {
+        let nats = match self.max_file {
+            Some(max_file) => NatsServer::start_promising(&nats_dir, max_file)
+                .await
+                .map(|server| vec![server]),
+            None => start_nats(&nats_dir, self.sync, self.nodes, &self.stores).await,
+        };
+        let stack = match nats {
             Ok(nats) => Stack::start_on(nats, options).await,
             Err(error) => Err(error),
         };
@@ -175,11 +190,24 @@ impl Cluster {
 
     /// The client verbs of the first tenant.
     pub fn verbs(&self) -> anyhow::Result<Verbs> {
+        self.verbs_of(0)
+    }
+
+    /// The client verbs of tenant number `tenant`.
+    pub fn verbs_of(&self, tenant: usize) -> anyhow::Result<Verbs> {
         Ok(Verbs {
             program: self.program.clone(),
             server: self.running()?.url(),
-            key: self.key(0)?.to_owned(),
+            key: self.key(tenant)?.to_owned(),
         })
+    }
+
+    /// Everything the product needs, by name, with its process: servers and services, and not the simulator.
+    pub fn processes(&self) -> anyhow::Result<Vec<(&str, u32)>> {
+        let children = self.running()?.processes();
+        Ok(children
+            .filter_map(|child| Some((child.name(), child.pid()?)))
+            .collect())
     }
 
     fn key(&self, tenant: usize) -> anyhow::Result<&str> {
@@ -205,6 +233,11 @@ impl Cluster {
             return Ok(Vec::new());
         }
         ledger::read(&file).context("read the ledger")
+    }
+
+    /// What the simulator decides from now on.
+    pub fn arrivals(&self) -> anyhow::Result<Arrivals> {
+        Arrivals::after_now(self.running()?.ledger())
     }
 
     /// The text of a service's log.

@@ -8,11 +8,13 @@
 //! not announce fails it; nothing is left running, whether a test passes, fails or panics.
 
 mod api;
+mod arrivals;
 mod books;
 mod cluster;
 mod fault;
 mod logs;
 mod mail;
+pub mod meter;
 mod redis;
 mod strings;
 mod stubborn;
@@ -22,6 +24,7 @@ mod wait;
 mod world;
 
 pub use self::api::Api;
+pub use self::arrivals::Arrivals;
 pub use self::books::{Books, Duplicate, Reconciled};
 pub use self::cluster::{Cluster, Setup};
 pub use self::fault::{messages, moments, number};

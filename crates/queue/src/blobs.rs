@@ -77,10 +77,8 @@ impl Blobs {
             headers: HeaderMap::new(),
             payload: body.clone(),
         };
-        let store = |bodies: Vec<Entry>| async move {
-            let stored = commit::store(&self.jetstream, &bodies).await;
-            vec![stored; bodies.len()]
-        };
+        let store =
+            |bodies: Vec<Entry>| async move { commit::store(&self.jetstream, &bodies).await };
         if self.aside.commit(body.clone(), store).await != Committed::Stored {
             commit::publish_one(&self.jetstream, &body).await?;
         }

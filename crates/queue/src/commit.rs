@@ -11,6 +11,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use model::JobId;
 
 use crate::QueueError;
@@ -22,6 +23,10 @@ pub(crate) const MOST: Most = Most {
     octets: 1 << 20,
     pause: Duration::ZERO,
 };
+
+/// Fewer go side by side, each by itself: a nats-server makes a store of its own for every batch, which costs as much as
+/// some messages do.
+const LEAST: usize = 8;
 
 /// A message on its way to a stream.
 #[derive(Debug, Clone)]
@@ -50,18 +55,32 @@ impl Item for Entry {
     }
 }
 
-/// Stores all of `batch` or none.
-pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Entry]) -> Committed {
-    match store_all(jetstream, batch).await {
+/// Stores all of `batch` or none, and a few one by one; what became of each.
+pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Entry]) -> Vec<Committed> {
+    if batch.len() < LEAST {
+        return join_all(batch.iter().map(|entry| store_one(jetstream, entry))).await;
+    }
+    let outcome = match store_all(jetstream, batch).await {
         Ok(()) => Committed::Stored,
         Err(error) => {
             tracing::debug!(%error, messages = batch.len(), "not committed together, publishing each alone");
             Committed::Alone
         }
+    };
+    vec![outcome; batch.len()]
+}
+
+async fn store_one(jetstream: &jetstream::Context, entry: &Entry) -> Committed {
+    match publish_one(jetstream, entry).await {
+        Ok(()) => Committed::Stored,
+        Err(error) => {
+            tracing::debug!(%error, "not stored at once, publishing again");
+            Committed::Alone
+        }
     }
 }
 
-/// The same. An error says little of what was stored, only that nothing was or everything.
+/// Stores all of `batch` or none; an error does not say which.
 pub(crate) async fn store_all(
     jetstream: &jetstream::Context,
     batch: &[Entry],

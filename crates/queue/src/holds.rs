@@ -224,6 +224,20 @@ impl Hold {
         self.answer(AckKind::Ack).await
     }
 
+    /// The same, and waits until the broker has come to it, or for some seconds.
+    ///
+    /// The broker works off acknowledgements one after the other, and each of them is synced. Whoever settles faster than
+    /// that lets them pile up: jobs that were settled long ago come again, and proofs of holds come too late.
+    pub async fn settle_and_wait(self) -> Result<(), QueueError> {
+        let Some(acker) = self.acker() else {
+            return Ok(());
+        };
+        if let Err(error) = acker.double_ack_with(AckKind::Ack).await {
+            tracing::debug!(%error, "acknowledgement not answered");
+        }
+        Ok(())
+    }
+
     /// Gives the job back, for another worker to take at once.
     pub async fn release(self) -> Result<(), QueueError> {
         self.answer(AckKind::Nak(None)).await
@@ -235,17 +249,19 @@ impl Hold {
     }
 
     async fn answer(self, kind: AckKind) -> Result<(), QueueError> {
-        let acker = {
-            let entries = self.holds.lock();
-            let entry = entries
-                .get(&self.key)
-                .filter(|entry| entry.generation == self.generation);
-            entry.map(|entry| Arc::clone(&entry.acker))
-        };
-        match acker {
+        match self.acker() {
             Some(acker) => acker.ack_with(kind).await.map_err(QueueError::refused),
             None => Ok(()),
         }
+    }
+
+    /// What answers the broker; `None` where another hold of the job has taken this one's place.
+    fn acker(&self) -> Option<Arc<Acker>> {
+        let entries = self.holds.lock();
+        let entry = entries
+            .get(&self.key)
+            .filter(|entry| entry.generation == self.generation);
+        entry.map(|entry| Arc::clone(&entry.acker))
     }
 }
 

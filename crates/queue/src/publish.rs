@@ -72,10 +72,7 @@ impl Publisher {
         payload: Bytes,
     ) -> Result<(), QueueError> {
         let job = Entry::once(lane.ready_subject(class, to), &job.to_string(), payload);
-        let store = |jobs: Vec<Entry>| async move {
-            let stored = commit::store(&self.jetstream, &jobs).await;
-            vec![stored; jobs.len()]
-        };
+        let store = |jobs: Vec<Entry>| async move { commit::store(&self.jetstream, &jobs).await };
         let stored = match self.ready.group(lane, class) {
             Some(group) => group.commit(job.clone(), store).await,
             None => Committed::Alone,

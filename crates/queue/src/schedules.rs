@@ -111,10 +111,12 @@ impl Publisher {
                 }
             }
         }
-        let stored = match commit::store(&self.jetstream, &entries).await {
-            Committed::Stored => Committed::Stored,
+        let outcomes = commit::store(&self.jetstream, &entries).await;
+        let stored = if outcomes.iter().all(|outcome| *outcome == Committed::Stored) {
+            Committed::Stored
+        } else {
             // Under its own subject a schedule is replaced by the next. A bundle would fire beside it.
-            _ => self.take_back(lane, class, &bundles).await,
+            self.take_back(lane, class, &bundles).await
         };
         vec![stored; jobs.len()]
     }

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod backoff;
+mod closure;
 pub mod config;
 mod connect;
 mod dial;

@@ -33,9 +33,9 @@ const MEMORY_OF_PACE: f64 = 0.8;
 /// Parked jobs come back so much faster than the site sends, that it does not run dry.
 const OVERBOOKED: f64 = 1.25;
 /// The most parked jobs that come back in a second to a site that sends nothing.
-const PROBES: f64 = 250.0;
+const PROBES: f64 = 125.0;
 /// The longest that a job is parked for others to come back before it.
-const LONGEST: Duration = Duration::from_secs(64 * 60);
+const LONGEST: Duration = Duration::from_secs(135 * 60);
 
 /// How slow a site is.
 #[derive(Debug, Default)]
@@ -182,9 +182,9 @@ mod tests {
             .chunk_by(|a, b| a.floor() == b.floor())
             .map(<[f64]>::len);
         assert!(most.max() <= Some(PROBES as usize + 1));
-        assert!(times[0] >= 60.0 && times[499_999] < 2100.0);
-        assert!(parking.expects_any(now + Duration::from_secs(2000)));
-        assert!(!parking.expects_any(now + Duration::from_secs(2100)));
+        assert!(times[0] >= 60.0 && times[499_999] < 4100.0);
+        assert!(parking.expects_any(now + Duration::from_secs(4000)));
+        assert!(!parking.expects_any(now + Duration::from_secs(4100)));
     }
 
     #[tokio::test(start_paused = true)]

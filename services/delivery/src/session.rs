@@ -154,6 +154,7 @@ fn give_up(sender: &Sender, site: &Site, failure: &NotConnected) {
     if site.has_other_sessions() {
         return;
     }
+    site.close();
     for held in site.take_all() {
         let NotConnected {
             class,

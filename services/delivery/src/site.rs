@@ -12,6 +12,7 @@ use routing::Route;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::closure::Closure;
 use crate::config::{Limits, Transport};
 use crate::fair_queue::FairQueue;
 use crate::parking::Parking;
@@ -38,6 +39,7 @@ struct State {
     sessions: u32,
     /// Connections that could not be made since the last that could.
     failures: u32,
+    closure: Closure,
 }
 
 impl Site {
@@ -153,7 +155,14 @@ impl Site {
 
     /// A connection was made.
     pub(crate) fn connected(&self) {
-        self.lock().failures = 0;
+        let mut state = self.lock();
+        state.failures = 0;
+        state.closure.opened();
+    }
+
+    /// A connection could not be made, and there is no other: none is tried for a while.
+    pub(crate) fn close(&self) {
+        self.lock().closure.failed(Instant::now());
     }
 
     /// A connection could not be made.
@@ -161,9 +170,12 @@ impl Site {
         self.lock().failures += 1;
     }
 
-    /// Counts one more session in, if the waiting jobs are worth it. After a failure one connection alone tries.
+    /// Counts one more session in, if the waiting jobs are worth it. After a failure one connection alone tries, in its time.
     pub(crate) fn claim_session(&self) -> bool {
         let mut state = self.lock();
+        if state.closure.is_closed(Instant::now()) {
+            return false;
+        }
         let limit = if state.failures > 0 {
             1
         } else {
@@ -180,11 +192,11 @@ impl Site {
         self.lock().sessions -= 1;
     }
 
-    /// Whether nothing is left of it, and nothing that was parked is to come back.
+    /// Whether nothing is left of it: no job, no connection, and nothing that those to come must know.
     pub(crate) fn is_unused(&self) -> bool {
-        let state = self.lock();
+        let (state, now) = (self.lock(), Instant::now());
         let is_idle = state.waiting.len() == 0 && state.sessions == 0;
-        is_idle && !state.parking.expects_any(Instant::now())
+        is_idle && !state.parking.expects_any(now) && !state.closure.is_closed(now)
     }
 }
 

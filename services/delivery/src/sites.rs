@@ -92,11 +92,15 @@ impl Sites {
     }
 
     /// Parks what waits at sites that do not keep up. They share one part in [`SLOW_SHARE`] of the window evenly, and as many
-    /// of them as that has places keep at least the job that is being tried. Forgets sites of which nothing is left. To be called once a second.
+    /// of them as that has places keep at least the job that is being tried. Tries sites again that were closed, and
+    /// forgets those of which nothing is left. To be called once a second.
     pub(crate) fn park_slow(&self) {
         let most = self.window / SLOW_SHARE;
         let mut by_key = self.lock();
         by_key.retain(|_, site| !site.is_unused());
+        for site in by_key.values().filter(|site| site.claim_session()) {
+            self.open_session(Arc::clone(site));
+        }
         let slow: Vec<(Arc<Site>, Duration)> = by_key
             .values()
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))

@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::cell::{Cell, Layout};
-use crate::meter;
 use crate::report::{Line, Table};
 use crate::run::{self, Load};
 use crate::scenarios::{Bench, WARM_UP, providers};
 use crate::sink::Sink;
+use tests::meter;
 
 const JOBS: usize = 100_000;
 /// The time in which they come due, well within a minute: over a whole one they would come more slowly than mail is

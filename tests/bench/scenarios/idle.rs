@@ -9,10 +9,10 @@ use tests::Api;
 use tokio::time::{Instant, sleep};
 
 use crate::cell::{Cell, KEY, Layout};
-use crate::meter;
 use crate::report::{Line, Table};
 use crate::scenarios::{Bench, WARM_UP, providers};
 use crate::sink::Sink;
+use tests::meter::{self, quantile};
 
 const MESSAGES: usize = 500;
 const SIZE: usize = 10 << 10;
@@ -76,17 +76,6 @@ async fn one(api: &Api, sink: &Sink, number: usize) -> anyhow::Result<(Duration,
         tokio::task::yield_now().await;
     }
     Ok((answered, began.elapsed()))
-}
-
-/// The value below which `part` of them lie.
-fn quantile(values: &mut [f64], part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    let index = (part * values.len() as f64).ceil() as usize;
-    values
-        .get(index.saturating_sub(1).min(last))
-        .copied()
-        .unwrap_or_default()
 }
 
 /// What everything together uses while nothing happens, in cores.

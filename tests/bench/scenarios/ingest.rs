@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 
 use crate::cell::{Cell, Layout};
-use crate::meter;
 use crate::report::{Line, Table};
 use crate::run::{self, Load};
 use crate::scenarios::{Bench, providers};
+use tests::meter;
 
 /// Octets of a message, and how many of them are sent: about as many octets each time.
 const SIZES: [(usize, usize, &str); 3] = [

@@ -1,4 +1,4 @@
-//! The program under test: the same `main` as the one binary's, with a hook that some recipients are poison to.
+//! The program under test: the same `main` and allocator as the one binary's, with a hook that some recipients are poison to.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,6 +6,9 @@ use std::sync::Arc;
 use delivery::Hook;
 use model::Job;
 use postrider::Additions;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Panics at a job to `poison-panic@…`, and ends the process at one to `poison-abort@…`.
 struct Poison;

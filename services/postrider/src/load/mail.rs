@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::v1::SubmitRequest;
 use api::v1::submit_request::Content;
+use api::v1::{Class, SubmitRequest};
 use bytes::Bytes;
 use model::{ByteSize, Domain, Timestamp};
 
@@ -16,6 +16,7 @@ const LINE: &[u8] =
 #[derive(Debug)]
 pub(crate) struct Mail {
     content: Bytes,
+    class: Class,
     /// Each destination as often as its weight.
     destinations: Vec<Destination>,
     plan: Option<Plan>,
@@ -42,7 +43,7 @@ impl Plan {
 
 impl Mail {
     /// Messages of `size` to the destinations `to`, written as "domain" or "domain=weight".
-    pub(crate) fn new(size: ByteSize, to: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn new(size: ByteSize, to: &[String], class: Class) -> anyhow::Result<Self> {
         let mut destinations = Vec::new();
         for text in to {
             let (pattern, weight) = text.split_once('=').unwrap_or((text, "1"));
@@ -64,6 +65,7 @@ impl Mail {
         }
         Ok(Self {
             content: content.into(),
+            class,
             destinations,
             plan: None,
         })
@@ -79,6 +81,7 @@ impl Mail {
         let count = self.destinations.len();
         let domain = self.destinations[number % count].domain(number / count);
         SubmitRequest {
+            class: self.class.into(),
             recipients: vec![format!("load{number}@{domain}")],
             content: Some(Content::Raw(self.content.clone())),
             send_at: self
@@ -138,7 +141,7 @@ mod tests {
 
     fn domains(to: &[&str], messages: usize) -> anyhow::Result<Vec<String>> {
         let to: Vec<String> = to.iter().map(|text| (*text).to_owned()).collect();
-        let mail = Mail::new(ByteSize(1), &to)?;
+        let mail = Mail::new(ByteSize(1), &to, Class::Bulk)?;
         let domain = |number| {
             let recipient = mail.message(number).recipients.remove(0);
             let (_, domain) = recipient.split_once('@').unwrap();

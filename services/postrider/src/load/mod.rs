@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use api::v1::SubmitResult;
 use api::v1::submit_result::Outcome;
-use clap::Args;
+use api::v1::{Class, SubmitResult};
+use clap::{Args, ValueEnum};
 use futures_util::future::try_join_all;
 use model::{ByteSize, Clock as _, Rate, SystemClock, parse_duration};
 use tokio::sync::mpsc;
@@ -52,6 +52,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DOMAIN[=WEIGHT]", default_value = "gmail.example")]
     to: Vec<String>,
 
+    /// Whether somebody waits for the messages.
+    #[arg(long, value_enum, default_value = "transactional")]
+    class: LoadClass,
+
     /// Submit so many messages a call, instead of one after the other over a stream. 0 is over a stream.
     #[arg(long, default_value_t = 0)]
     batch: usize,
@@ -69,12 +73,25 @@ pub struct LoadArgs {
     output: Output,
 }
 
+/// What the messages are to their readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LoadClass {
+    /// Receipts, alerts.
+    Transactional,
+    /// Newsletters, campaigns.
+    Bulk,
+}
+
 /// Submits, and prints how fast and how soon. Exit code 0 only if every message was accepted.
 pub async fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     if args.streams == 0 || args.in_flight == 0 {
         bail!("--streams and --in-flight must be at least 1");
     }
-    let mail = Mail::new(args.size, &args.to)?.planned(plan(args)?);
+    let class = match args.class {
+        LoadClass::Transactional => Class::Transactional,
+        LoadClass::Bulk => Class::Bulk,
+    };
+    let mail = Mail::new(args.size, &args.to, class)?.planned(plan(args)?);
     let (answers, mut answered) = mpsc::channel(1024);
     let submit = (0..args.streams).map(|stream| one_stream(args, &mail, stream, answers.clone()));
     let submit = try_join_all(submit);

@@ -65,7 +65,12 @@ impl NatsServer {
 
     /// The same, with a choice of when it syncs.
     pub async fn start_syncing(dir: &Path, interval: SyncInterval) -> anyhow::Result<Self> {
-        Self::start_as(dir, interval, None).await
+        Self::start_as(dir, interval, None, None).await
+    }
+
+    /// The same, with `max_file` for the most it stores, whether its disk has that or not.
+    pub async fn start_promising(dir: &Path, max_file: ByteSize) -> anyhow::Result<Self> {
+        Self::start_as(dir, SyncInterval::Always, None, Some(max_file)).await
     }
 
     /// Starts a cluster of `nodes`, each with its data in a directory `node-<number>` below `dir`.
@@ -79,7 +84,7 @@ impl NatsServer {
         for number in 0..nodes {
             let dir = node_dir(dir, nodes, number);
             let cluster = Some((number, routes.clone()));
-            servers.push(Self::start_as(&dir, interval, cluster).await?);
+            servers.push(Self::start_as(&dir, interval, cluster, None).await?);
         }
         Ok(servers)
     }
@@ -88,6 +93,7 @@ impl NatsServer {
         dir: &Path,
         interval: SyncInterval,
         cluster: Option<(usize, Vec<SocketAddr>)>,
+        max_file: Option<ByteSize>,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let dir = dir
@@ -96,7 +102,10 @@ impl NatsServer {
         let store = dir.join(STORE);
         std::fs::create_dir_all(&store).with_context(|| format!("create {}", store.display()))?;
         let setup = Setup {
-            max_file: disk::max_file(&store)?,
+            max_file: match max_file {
+                Some(promised) => promised,
+                None => disk::max_file(&store)?,
+            },
             dir,
             interval,
             cluster,

@@ -195,6 +195,12 @@ impl Stack {
         &self.redis
     }
 
+    /// Every process but the simulator.
+    pub fn processes(&self) -> impl Iterator<Item = &Child> {
+        let nats = self.nats.iter().map(NatsServer::child);
+        nats.chain([self.redis.child()]).chain(&self.services)
+    }
+
     /// The first service that has ended although nobody asked it to.
     pub fn first_ended(&mut self) -> Option<&str> {
         self.services

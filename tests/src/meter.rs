@@ -19,7 +19,7 @@ struct Stat {
 }
 
 /// CPU time that processes and all below them have used, with those that ended and were waited for.
-pub(crate) fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
+pub fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
     let all = processes()?;
     let ticks: u64 = tree(&all, roots)
         .filter_map(|pid| all.get(&pid))
@@ -29,17 +29,35 @@ pub(crate) fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
 }
 
 /// CPU time of the children this process has waited for.
-pub(crate) fn cpu_of_ended() -> anyhow::Result<Duration> {
+pub fn cpu_of_ended() -> anyhow::Result<Duration> {
     let line = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
     let stat = parse(&line).context("read the fields of /proc/self/stat")?;
     Ok(Duration::from_secs_f64(stat.waited as f64 / TICKS))
 }
 
 /// Memory of processes and all below them in MB; what several share is shared out among them (Pss).
-pub(crate) fn memory_mb(roots: &[u32]) -> anyhow::Result<f64> {
+pub fn memory_mb(roots: &[u32]) -> anyhow::Result<f64> {
     let all = processes()?;
     let kilobytes: f64 = tree(&all, roots).map(|pid| pss(pid).unwrap_or(0.0)).sum();
     Ok(kilobytes / 1000.0)
+}
+
+/// The middle of `values`, or the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+    Some(f64::midpoint(values[low], values[high]))
+}
+
+/// The value below which `part` of them lie.
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    let index = (part * values.len() as f64).ceil() as usize;
+    values
+        .get(index.saturating_sub(1).min(last))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The processes of `roots` and all below them.
@@ -78,6 +96,25 @@ fn parse(line: &str) -> Option<Stat> {
         own: ticks(11)? + ticks(12)?,
         waited: ticks(13)? + ticks(14)?,
     })
+}
+
+/// The most memory a process has had resident since it began, in MiB: no sample misses it.
+pub fn peak_mib(pid: u32) -> anyhow::Result<f64> {
+    Ok(status(pid, "VmHWM:")? / 1024.0)
+}
+
+/// Memory a process has resident now, in MiB.
+pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    Ok(status(pid, "VmRSS:")? / 1024.0)
+}
+
+/// Units of 1,024 octets, from the line of /proc/<pid>/status that begins with `field`.
+fn status(pid: u32, field: &str) -> anyhow::Result<f64> {
+    let file = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
+    number.with_context(|| format!("read {field} of {file}"))
 }
 
 fn pss(pid: u32) -> Option<f64> {
