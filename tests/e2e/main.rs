@@ -6,10 +6,10 @@ mod a_deferred_job_comes_back;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;
+mod a_killed_worker_loses_no_job;
 mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
 mod a_lost_reply_is_one_duplicate;
-mod a_lost_worker_loses_no_job;
 mod a_message_reaches_its_mailbox;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_poison_job_is_set_aside;
@@ -33,6 +33,7 @@ mod sigterm_ends_sessions_in_every_state;
 mod the_api_describes_itself;
 mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
+mod under_fire;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");

@@ -1,6 +1,6 @@
 //! The books of a test: what was accepted, what the events say, and what the ledger says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -35,6 +35,16 @@ pub struct Duplicate {
     pub recipient: String,
     /// When each copy was taken, the first one first.
     pub taken_at: Vec<Timestamp>,
+    /// Whether each copy but the last one was the last message of its session, which may have been cut behind it.
+    pub follows_cuts: bool,
+}
+
+/// One copy of a message in a mailbox.
+#[derive(Debug, Clone, Copy)]
+struct Copy {
+    taken_at: Timestamp,
+    /// Whether its session took nothing after it.
+    is_last: bool,
 }
 
 /// The books held against the ledger.
@@ -114,10 +124,10 @@ impl Books {
             endings: BTreeMap::new(),
         };
         for (job, page) in &self.pages {
-            let taken_at = taken
+            let copies = taken
                 .remove(&(page.message.clone(), page.recipient.clone()))
                 .unwrap_or_default();
-            reconciled.compare(job, page, taken_at);
+            reconciled.compare(job, page, &copies);
         }
         for ((message, recipient), _) in taken {
             let fault = format!("{recipient} got {message}, which nobody sent");
@@ -128,7 +138,7 @@ impl Books {
 }
 
 impl Reconciled {
-    fn compare(&mut self, job: &str, page: &Page, taken_at: Vec<Timestamp>) {
+    fn compare(&mut self, job: &str, page: &Page, copies: &[Copy]) {
         let recipient = &page.recipient;
         let mut fault = |text: String| self.faults.push(format!("{job} to {recipient} {text}"));
         if !page.is_accepted {
@@ -137,38 +147,48 @@ impl Reconciled {
         let kinds: Vec<EventKind> = page.endings.values().copied().collect();
         match kinds[..] {
             [] => fault("came to no end".into()),
-            [EventKind::Delivered] if taken_at.is_empty() => {
+            [EventKind::Delivered] if copies.is_empty() => {
                 fault("is delivered, but did not arrive".into());
             }
             [EventKind::Delivered] => {}
-            [kind] if !taken_at.is_empty() => fault(format!("is {kind:?}, but arrived")),
+            [kind] if !copies.is_empty() => fault(format!("is {kind:?}, but arrived")),
             [_] => {}
             [..] => fault(format!("has several ends: {:?}", page.endings)),
         }
         if let [kind] = kinds[..] {
             *self.endings.entry(kind.as_str_name()).or_default() += 1;
         }
-        if taken_at.len() > 1 {
-            let recipient = recipient.clone();
+        if let [earlier @ .., _] = copies
+            && !earlier.is_empty()
+        {
             self.duplicates.push(Duplicate {
-                recipient,
-                taken_at,
+                recipient: recipient.clone(),
+                taken_at: copies.iter().map(|copy| copy.taken_at).collect(),
+                follows_cuts: earlier.iter().all(|copy| copy.is_last),
             });
         }
     }
 }
 
-/// When each accepted message arrived, by message and recipient.
-fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Timestamp>> {
-    let mut copies: HashMap<_, Vec<Timestamp>> = HashMap::new();
-    for entry in ledger {
+/// Every accepted copy, by message and recipient.
+fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Copy>> {
+    let mut copies: HashMap<_, Vec<Copy>> = HashMap::new();
+    let mut sessions = HashSet::new();
+    // Backwards, so that the first entry seen of a session is its last.
+    for entry in ledger.into_iter().rev() {
+        let is_last = sessions.insert(entry.session);
         if entry.outcome == Outcome::Accepted {
             // Postrider's Message-ID is <message id@sender's domain>.
             let id = entry.message_id.unwrap_or_default();
             let id = id.split('@').next().unwrap_or_default().to_owned();
-            let taken_at = copies.entry((id, entry.recipient)).or_default();
-            taken_at.push(entry.time);
+            copies.entry((id, entry.recipient)).or_default().push(Copy {
+                taken_at: entry.time,
+                is_last,
+            });
         }
+    }
+    for copies in copies.values_mut() {
+        copies.reverse();
     }
     copies
 }
