@@ -64,6 +64,13 @@ async fn copies_are_never_thinned_out_by_a_process_that_knows_of_fewer() -> anyh
 
 /// Kills the node that leads [`STREAM`], and starts it again.
 async fn kill_leader(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let leader = leader(cluster).await?;
+    println!("killing node {leader}");
+    cluster.stack()?.nats_mut()[leader].kill_and_restart().await
+}
+
+/// The number of the node that leads [`STREAM`].
+pub(crate) async fn leader(cluster: &mut Cluster) -> anyhow::Result<usize> {
     let client = async_nats::connect(cluster.nats_url()?).await;
     let stream = jetstream::new(client.context("connect to NATS")?)
         .get_stream(STREAM)
@@ -71,10 +78,9 @@ async fn kill_leader(cluster: &mut Cluster) -> anyhow::Result<()> {
     let leader = stream.cached_info().cluster.clone();
     let leader = leader.and_then(|cluster| cluster.leader);
     let leader = leader.context("the stream has no leader")?;
-    println!("killing {leader}");
-    let servers = cluster.stack()?.nats_mut();
-    let server = servers.iter_mut().find(|server| server.name() == leader);
-    server.context("no such server")?.kill_and_restart().await
+    let mut servers = cluster.stack()?.nats().iter();
+    let found = servers.position(|server| server.name() == leader);
+    found.context("no such server")
 }
 
 async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ mod a_redis_that_dies_stops_nothing;
 mod a_refused_message_queues_nothing;
 mod a_repeated_call_is_one_message;
 mod a_slow_provider_delays_no_other;
+mod a_stopped_process_loses_nothing;
 mod a_stopped_worker_sends_nothing_late;
 mod a_worker_that_dies_unsettled_sends_nothing_twice;
 mod accepted_means_synced;

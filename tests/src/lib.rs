@@ -25,7 +25,7 @@ mod world;
 pub use self::api::Api;
 pub use self::books::{Books, Duplicate, Reconciled};
 pub use self::cluster::{Cluster, Setup};
-pub use self::fault::{messages, moments, number};
+pub use self::fault::{messages, moments, number, standstill};
 pub use self::mail::{deliver_all, letter, letter_to, raw, submit_all};
 pub use self::redis::flush_all;
 pub use self::streamed::stream_stubbornly;
