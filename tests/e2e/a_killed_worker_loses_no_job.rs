@@ -18,9 +18,10 @@ const PROVIDERS: usize = 5;
 const CONNECTIONS: u32 = 15;
 /// Longer than it takes to write a marker, from the provider's reply on, on a machine that has other things to do.
 const MARKER_WRITTEN: SignedDuration = SignedDuration::from_secs(2);
-/// Its shortest, 20 % less, is twice `ack_wait`: where that is not kept, a deferred job and the redelivery of its last
+const ACK_WAIT: &str = "5s";
+/// Its shortest, 20 % less, is twice [`ACK_WAIT`]: where that is not kept, a deferred job and the redelivery of its last
 /// attempt may be in hand at once.
-const RETRY: &str = "25s";
+const RETRY: &str = "13s";
 const PATIENCE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
@@ -28,6 +29,7 @@ async fn a_killed_worker_loses_no_job() -> anyhow::Result<()> {
     let count = messages(MESSAGES);
     let moments = moments(KILLS, count);
     let setup = Setup::new(PROGRAM).configured(|config| {
+        config.nats.ack_wait = ACK_WAIT.into();
         config.delivery.limits.connections = CONNECTIONS;
         config.delivery.retry_delays = vec![RETRY.into()];
     });

@@ -14,9 +14,9 @@ use super::under_fire::{Clients, survive};
 
 const MESSAGES: usize = 1500;
 const WORKERS: usize = 3;
-/// Longer than a proof of a hold lasts, than the queue has to acknowledge, and than three nats-servers take to elect a
-/// leader. [`standstill`] says how long it is in full.
-const STANDSTILL: Duration = Duration::from_secs(8);
+/// Longer than [`ACK_WAIT`] and than the queue has to acknowledge. [`standstill`] says how long it is in full.
+const STANDSTILL: Duration = Duration::from_secs(6);
+const ACK_WAIT: &str = "5s";
 /// What the services may say beside [`SAID_WITHOUT_A_QUEUE`].
 const SAID_MEANWHILE: [&str; 6] = [
     "history is away, going on without",
@@ -63,6 +63,7 @@ async fn stand_still(
     times: usize,
     strike: impl AsyncFnMut(&mut Cluster, usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let setup = setup.configured(|config| config.nats.ack_wait = ACK_WAIT.into());
     let mut cluster = setup.start_with(WORKERS).await?;
     let count = messages(MESSAGES);
     let survived = survive(&mut cluster, Clients::Call, count, times, strike).await?;

@@ -3,6 +3,7 @@
 mod a_batch_is_accepted_item_by_item;
 mod a_campaign_stands_in_front_of_nobody;
 mod a_deferred_job_comes_back;
+mod a_full_queue_loses_nothing;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;
@@ -14,6 +15,7 @@ mod a_message_reaches_its_mailbox;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_poison_job_is_set_aside;
 mod a_redis_that_dies_stops_nothing;
+mod a_redis_that_evicts_is_refused;
 mod a_refused_message_queues_nothing;
 mod a_repeated_call_is_one_message;
 mod a_slow_provider_delays_no_other;

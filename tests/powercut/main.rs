@@ -6,8 +6,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod disk;
-
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -16,14 +14,14 @@ use api::v1::SubmitRequest;
 use api::v1::submit_request::Content;
 use futures_util::{StreamExt as _, stream};
 use rand::RngExt as _;
-use tests::{Cluster, Setup, eventually, letter, messages};
-
-use disk::Disk;
+use tests::{Cluster, Disk, Setup, eventually, letter, messages};
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
 /// Messages accepted at most before the power is cut.
 const MESSAGES: usize = 20_000;
+/// Octets of each disk: room for some tens of thousands of messages.
+const SIZE: u64 = 1 << 30;
 const IN_FLIGHT: usize = 64;
 /// When the power is cut: so many messages are accepted by then, at random.
 const CUT_AFTER: std::ops::Range<f64> = 0.1..0.3;
@@ -51,10 +49,7 @@ async fn three_nodes_at_once() -> anyhow::Result<()> {
 
 /// The control run, and the run that must lose nothing.
 async fn compare(nodes: usize) -> anyhow::Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "mounting disks needs root"
-    );
+    ensure!(Disk::is_possible(), "mounting disks needs root");
     let control = lost(nodes, Sync::WhenItLikes)
         .await
         .context("control run")?;
@@ -67,7 +62,9 @@ async fn compare(nodes: usize) -> anyhow::Result<()> {
 
 /// How many accepted messages never arrive when the power is cut while they are accepted.
 async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
-    let disks: Vec<Disk> = (0..nodes).map(|_| Disk::new()).collect::<Result<_, _>>()?;
+    let disks: Vec<Disk> = (0..nodes)
+        .map(|_| Disk::new(SIZE))
+        .collect::<Result<_, _>>()?;
     let mut cluster = start(nodes, sync, &disks).await?;
     // The streams are there; what may be lost is mail.
     for disk in &disks {

@@ -62,8 +62,8 @@ impl Books {
     /// The API accepted a message.
     pub fn accepted(&mut self, response: SubmitResponse) {
         for recipient in response.recipients {
-            self.accepted += 1;
             let page = self.pages.entry(recipient.job_id).or_default();
+            self.accepted += usize::from(!page.is_accepted);
             page.is_accepted = true;
             page.message.clone_from(&response.message_id);
             page.recipient = recipient.recipient;
@@ -80,6 +80,11 @@ impl Books {
             self.ended += usize::from(page.endings.is_empty());
             page.endings.insert(event.id, kind);
         }
+    }
+
+    /// Jobs that were accepted.
+    pub fn accepted_count(&self) -> usize {
+        self.accepted
     }
 
     /// Jobs that came to their end.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mailsim::ledger::{self, Entry};
+use model::ByteSize;
 use postrider::config::RawConfig;
 use postrider::local::{Child, NatsServer, Service, Stack, StackOptions, SyncInterval};
 use tempfile::TempDir;
@@ -25,6 +26,7 @@ pub struct Setup {
     sync: SyncInterval,
     nodes: usize,
     stores: Vec<PathBuf>,
+    max_file: Option<ByteSize>,
 }
 
 impl Setup {
@@ -39,6 +41,7 @@ impl Setup {
             sync: SyncInterval::Always,
             nodes: 1,
             stores: Vec::new(),
+            max_file: None,
         }
     }
 
@@ -78,6 +81,12 @@ impl Setup {
         self
     }
 
+    /// A nats-server that stores no more than this.
+    pub fn storing_at_most(mut self, octets: u64) -> Self {
+        self.max_file = Some(ByteSize(octets));
+        self
+    }
+
     /// A nats-server that syncs when it likes.
     pub fn syncing_lazily(mut self) -> Self {
         self.sync = SyncInterval::Default;
@@ -93,12 +102,11 @@ impl Setup {
         let options = StackOptions {
             program: self.program.clone(),
             dir: dir.path().to_owned(),
-            tenants: self.tenants,
-            config: self.config,
+            tenants: self.tenants.clone(),
+            config: self.config.clone(),
         };
         let nats_dir = dir.path().join("nats");
-        let nats = start_nats(&nats_dir, self.sync, self.nodes, &self.stores);
-        let stack = match nats.await {
+        let stack = match self.start_nats(&nats_dir).await {
             Ok(nats) => Stack::start_on(nats, options).await,
             Err(error) => Err(error),
         };
@@ -123,24 +131,24 @@ impl Setup {
         }
         Ok(cluster)
     }
-}
 
-async fn start_nats(
-    dir: &Path,
-    sync: SyncInterval,
-    nodes: usize,
-    stores: &[PathBuf],
-) -> anyhow::Result<Vec<NatsServer>> {
-    for (number, store) in stores.iter().enumerate() {
-        let link = NatsServer::store_in(dir, nodes, number);
-        let parent = link.parent().context("a store lies in a directory")?;
-        std::fs::create_dir_all(parent).context("make the server's directory")?;
-        std::os::unix::fs::symlink(store, &link).context("point to the store")?;
+    async fn start_nats(&self, dir: &Path) -> anyhow::Result<Vec<NatsServer>> {
+        for (number, store) in self.stores.iter().enumerate() {
+            let link = NatsServer::store_in(dir, self.nodes, number);
+            let parent = link.parent().context("a store lies in a directory")?;
+            std::fs::create_dir_all(parent).context("make the server's directory")?;
+            std::os::unix::fs::symlink(store, &link).context("point to the store")?;
+        }
+        if self.nodes > 1 {
+            return NatsServer::start_cluster(dir, self.sync, self.nodes).await;
+        }
+        let mut server = NatsServer::start_syncing(dir, self.sync).await?;
+        if let Some(max_file) = self.max_file {
+            server.set_max_file(max_file);
+            server.kill_and_restart().await?;
+        }
+        Ok(vec![server])
     }
-    if nodes > 1 {
-        return NatsServer::start_cluster(dir, sync, nodes).await;
-    }
-    Ok(vec![NatsServer::start_syncing(dir, sync).await?])
 }
 
 /// A running cluster. Dropped without [`finish`](Self::finish), it shows its logs and keeps them.

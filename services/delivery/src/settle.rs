@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use history::History;
-use model::{Body, Clock, Event, EventKind, Job, Timestamp};
+use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
 
 use tokio::sync::oneshot;
@@ -15,8 +15,12 @@ use tokio::sync::oneshot;
 use crate::judge::Judgement;
 use crate::window::Place;
 
-/// The pause before a schedule that was not stored is published again.
+/// The first pause before a schedule that was not stored is published again, and the longest: whatever the queue has no
+/// room for must not keep it busy.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How often the marker of a job is renewed whose end the queue does not record.
+const RENEWAL: Duration = Duration::from_secs(5);
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
@@ -133,7 +137,7 @@ impl Settler {
             Err(error) => tracing::debug!(job = %job.id, %error, "marker not written"),
         }
         drop(marked);
-        self.record(encoded).await?;
+        self.record_marked(job.id, encoded, ttl).await?;
         if redelivered {
             // A run that died behind its schedule would otherwise see the job sent once more.
             self.publisher
@@ -175,13 +179,15 @@ impl Settler {
         let job = &*job;
         let payload: bytes::Bytes = api::encode_job(job).into();
         let to = job.destination();
+        let mut pause = PAUSE;
         while let Err(error) = self
             .publisher
             .schedule(job.class, to, job.id, at, payload.clone())
             .await
         {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             at = at.max(self.after(self.soonest));
         }
     }
@@ -215,6 +221,27 @@ impl Settler {
             .now()
             .checked_add(delay)
             .unwrap_or(Timestamp::MAX)
+    }
+
+    /// Records the event that ended a job. A queue that takes none for hours, because it is full, must not outlast the
+    /// marker: what it then delivers once more would be sent twice.
+    async fn record_marked(
+        &self,
+        job: JobId,
+        event: Vec<u8>,
+        ttl: Duration,
+    ) -> Result<(), QueueError> {
+        let recording = self.record(event.clone());
+        tokio::pin!(recording);
+        loop {
+            match tokio::time::timeout(RENEWAL, &mut recording).await {
+                Ok(recorded) => return recorded,
+                Err(_) => match self.history.keep_done(job, &event, ttl).await {
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(%job, %error, "marker not renewed"),
+                },
+            }
+        }
     }
 
     async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {
