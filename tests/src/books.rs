@@ -20,6 +20,18 @@ struct Page {
     endings: BTreeMap<String, EventKind>,
 }
 
+impl Page {
+    fn key(&self) -> (&str, &str) {
+        (&self.message, &self.recipient)
+    }
+}
+
+impl Copy {
+    fn key(&self) -> (&str, &str) {
+        (&self.message, &self.recipient)
+    }
+}
+
 /// What is known of every job.
 #[derive(Debug, Default)]
 pub struct Books {
@@ -40,8 +52,10 @@ pub struct Duplicate {
 }
 
 /// One copy of a message in a mailbox.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Copy {
+    message: String,
+    recipient: String,
     taken_at: Timestamp,
     /// Whether its session took nothing after it.
     is_last: bool,
@@ -120,29 +134,37 @@ impl Books {
         open.map(|page| page.recipient.as_str())
     }
 
-    /// Holds every page against the mailboxes.
+    /// Holds every page against the mailboxes: both in the order of messages and recipients, side by side.
     pub fn reconcile(&self, ledger: Vec<Entry>) -> Reconciled {
-        let mut taken = copies(ledger);
+        let mut pages: Vec<(&String, &Page)> = self.pages.iter().collect();
+        pages.sort_by_key(|(_, page)| page.key());
+        let copies = copies(ledger);
+        let mut left = copies.as_slice();
         let mut reconciled = Reconciled {
             faults: Vec::new(),
             duplicates: Vec::new(),
             endings: BTreeMap::new(),
         };
-        for (job, page) in &self.pages {
-            let copies = taken
-                .remove(&(page.message.clone(), page.recipient.clone()))
-                .unwrap_or_default();
-            reconciled.compare(job, page, &copies);
+        for (job, page) in pages {
+            let strays = left.partition_point(|copy| copy.key() < page.key());
+            reconciled.strays(&left[..strays]);
+            left = &left[strays..];
+            let own = left.partition_point(|copy| copy.key() == page.key());
+            reconciled.compare(job, page, &left[..own]);
+            left = &left[own..];
         }
-        for ((message, recipient), _) in taken {
-            let fault = format!("{recipient} got {message}, which nobody sent");
-            reconciled.faults.push(fault);
-        }
+        reconciled.strays(left);
         reconciled
     }
 }
 
 impl Reconciled {
+    fn strays(&mut self, copies: &[Copy]) {
+        let fault =
+            |copy: &Copy| format!("{} got {}, which nobody sent", copy.recipient, copy.message);
+        self.faults.extend(copies.iter().map(fault));
+    }
+
     fn compare(&mut self, job: &str, page: &Page, copies: &[Copy]) {
         let recipient = &page.recipient;
         let mut fault = |text: String| self.faults.push(format!("{job} to {recipient} {text}"));
@@ -175,9 +197,9 @@ impl Reconciled {
     }
 }
 
-/// Every accepted copy, by message and recipient.
-fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Copy>> {
-    let mut copies: HashMap<_, Vec<Copy>> = HashMap::new();
+/// Every accepted copy, in the order of messages, recipients and times.
+fn copies(ledger: Vec<Entry>) -> Vec<Copy> {
+    let mut copies = Vec::new();
     let mut sessions = HashSet::new();
     // Backwards, so that the first entry seen of a session is its last.
     for entry in ledger.into_iter().rev() {
@@ -185,16 +207,16 @@ fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Copy>> {
         if entry.outcome == Outcome::Accepted {
             // Postrider's Message-ID is <message id@sender's domain>.
             let id = entry.message_id.unwrap_or_default();
-            let id = id.split('@').next().unwrap_or_default().to_owned();
-            copies.entry((id, entry.recipient)).or_default().push(Copy {
+            copies.push(Copy {
+                message: id.split('@').next().unwrap_or_default().to_owned(),
+                recipient: entry.recipient,
                 taken_at: entry.time,
                 is_last,
             });
         }
     }
-    for copies in copies.values_mut() {
-        copies.reverse();
-    }
+    copies.reverse();
+    copies.sort_by(|one, other| one.key().cmp(&other.key()));
     copies
 }
 
