@@ -10,7 +10,8 @@ use history::History;
 use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::judge::Judgement;
 use crate::window::Place;
@@ -19,6 +20,9 @@ use crate::window::Place;
 /// room for must not keep it busy.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Schedules on their way at once. With thousands, after the queue was away, a nats-server drops what it cannot take in, and
+/// each repetition makes that worse.
+pub(crate) const SCHEDULING: usize = 64;
 /// How often the marker of a job is renewed whose end the queue does not record.
 const RENEWAL: Duration = Duration::from_secs(5);
 /// A body of at most this many octets waits within its job.
@@ -80,6 +84,8 @@ pub(crate) struct Settler {
     /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
     /// settled, the redelivery then finds the schedule, and not a second job on its way.
     pub(crate) soonest: Duration,
+    /// [`SCHEDULING`] permits.
+    pub(crate) scheduling: Semaphore,
 }
 
 impl Settler {
@@ -152,7 +158,9 @@ impl Settler {
     async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        self.schedule(&mut job, at).await;
+        if !self.schedule(&mut job, &hold, at).await {
+            return Ok(());
+        }
         self.record(api::encode_event(&event)).await?;
         hold.settle().await
     }
@@ -164,27 +172,39 @@ impl Settler {
         }
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        self.schedule(&mut job, at).await;
+        if !self.schedule(&mut job, &hold, at).await {
+            return;
+        }
         if let Err(error) = hold.settle().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
         }
     }
 
-    /// Stores the job's next schedule, however long that takes: until then the job is held. Its body is set aside first.
+    /// Stores the job's next schedule, however long that takes, and answers whether it is stored. Its body is set aside
+    /// first. It is not where the hold is lost meanwhile: then the job is for whoever has it now.
     ///
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
     /// lies far enough ahead.
-    async fn schedule(&self, job: &mut Job, mut at: Timestamp) {
-        self.set_body_aside(job).await;
-        let job = &*job;
-        let payload: bytes::Bytes = api::encode_job(job).into();
-        let to = job.destination();
+    async fn schedule(&self, job: &mut Job, hold: &Hold, mut at: Timestamp) -> bool {
         let mut pause = PAUSE;
-        while let Err(error) = self
-            .publisher
-            .schedule(job.class, to, job.id, at, payload.clone())
-            .await
-        {
+        loop {
+            let began = Instant::now();
+            let permit = self.scheduling.acquire().await;
+            if !hold.is_proven() {
+                tracing::info!(job = %job.id, "hold not proven, job left to others");
+                return false;
+            }
+            if began.elapsed() > PAUSE {
+                at = at.max(self.after(self.soonest));
+            }
+            self.set_body_aside(job).await;
+            let payload = api::encode_job(job).into();
+            let (class, to) = (job.class, job.destination());
+            let stored = self.publisher.schedule(class, to, job.id, at, payload);
+            let Err(error) = stored.await else {
+                return true;
+            };
+            drop(permit);
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -12,6 +12,7 @@ use routing::{Dialable, ProviderRule, Routing};
 use runtime::{Shutdown, Tasks};
 use smtp::client::{self, HostName, Options, TlsSettings};
 use throttle::Throttle;
+use tokio::sync::Semaphore;
 
 use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
@@ -20,7 +21,7 @@ use crate::judge::Judge;
 use crate::leases::{Leases, SLOW_SHARE};
 use crate::letter::Hook;
 use crate::sender::Sender;
-use crate::settle::Settler;
+use crate::settle::{SCHEDULING, Settler};
 use crate::sites::Sites;
 use crate::suspects::Suspects;
 
@@ -159,6 +160,7 @@ async fn assemble(
         history: history.clone(),
         clock: Arc::clone(&clock),
         soonest: queue.ack_wait() * 2,
+        scheduling: Semaphore::new(SCHEDULING),
     });
     let routing = Arc::clone(&connector.routing);
     let sender = Arc::new(Sender {
