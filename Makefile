@@ -35,8 +35,8 @@ test: tools ## Run all tests
 	cargo test --workspace
 
 faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
-	POSTRIDER_TEST_MESSAGES=20000 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
-	  a_killed a_lost a_stopped
+	POSTRIDER_TEST_MESSAGES=20000 POSTRIDER_TEST_STANDSTILL=40 cargo test --release --package tests --test e2e -- \
+	  --nocapture --test-threads 1 a_killed_ a_stopped_ a_full_
 
 backlog: tools ## A million messages behind a stopped provider, then a campaign of a million: half an hour each, 25 GB of disk
 	POSTRIDER_BACKLOG_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \

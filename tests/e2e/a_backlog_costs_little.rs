@@ -69,7 +69,7 @@ async fn a_backlog_costs_little() -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM)
         .tenant("globex")
         .configured(|config| *config = world(stopped, plan.backlog))
-        .promising(ByteSize(room(plan.backlog) * 4));
+        .storing_at_most(ByteSize(room(plan.backlog) * 4));
     let mut cluster = setup.start_with(1).await?;
     let mut watch = Watch::new(&cluster)?;
     rates(&cluster, 1, plan.others).await?;

@@ -42,7 +42,7 @@ async fn a_campaign_delays_no_other_tenant() -> anyhow::Result<()> {
             config.delivery.providers = vec![limited()];
             config.mailsim.providers = vec![provider("limited"), provider("free")];
         })
-        .promising(ByteSize(room(campaign) * 4));
+        .storing_at_most(ByteSize(room(campaign) * 4));
     let mut cluster = setup.start_with(1).await?;
     to_others(&cluster, "warm", 1).await?;
     let mut empty = to_others(&cluster, "before", runs).await?;

@@ -1,33 +1,26 @@
 //! Three nats-servers: one is killed again and again, the leader of a stream that is written to, then all of them at once.
 //! What was acknowledged is there, and every job still comes to one end. Nobody thins out the copies by mistake.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use anyhow::Context as _;
 use async_nats::jetstream;
 use postrider::local::Service;
-use tests::{Api, Books, Cluster, Setup, keyed, messages, moments, submit_stubbornly};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tests::{Cluster, Setup, messages};
 
 use super::PROGRAM;
 use super::broker;
-use super::drained::drained;
+use super::under_fire::{Clients, survive};
 
 const MESSAGES: usize = 1500;
-const KILLS: usize = 3;
+/// Of a leader, and the last one of all servers.
+const KILLS: usize = 4;
 const WORKERS: usize = 3;
 const CONNECTIONS: u32 = 6;
 const NODES: usize = 3;
 /// The stream whose leader dies: the simulator's gmail.example is in its lane.
 const STREAM: &str = "T-default-h0";
-const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test]
 async fn a_killed_node_loses_nothing() -> anyhow::Result<()> {
-    let count = messages(MESSAGES);
-    let moments = moments(KILLS, count);
     let setup = Setup::new(PROGRAM)
         .on_three_nodes()
         .saying_anything()
@@ -36,50 +29,20 @@ async fn a_killed_node_loses_nothing() -> anyhow::Result<()> {
             config.delivery.limits.connections = CONNECTIONS;
         });
     let mut cluster = setup.start_with(WORKERS).await?;
-    let api = cluster.api(0)?;
-    let (mut books, mut repeated) = (Books::default(), BTreeSet::new());
-    let (answered, mut progress) = watch::channel(0);
-    let letters = (0..count).map(|number| {
-        keyed(
-            &format!("customer{number}@gmail.example"),
-            &format!("letter/{number}"),
-        )
-    });
-    let submit = submit_stubbornly(&api, letters, |answer| {
-        if answer.calls > 1 {
-            repeated.insert(answer.response.recipients[0].recipient.clone());
-        }
-        books.accepted(answer.response);
-        answered.send_modify(|count| *count += 1);
-    });
-    let kill = async {
-        for (number, moment) in moments.into_iter().enumerate() {
-            progress.wait_for(|answered| *answered >= moment).await?;
-            match number + 1 {
-                KILLS => kill_all(&mut cluster).await?,
-                _ => kill_leader(&mut cluster).await?,
-            }
-        }
-        anyhow::Ok(())
-    };
-    tokio::try_join!(submit, kill)?;
-
-    read_stubbornly(&mut books, count, &api).await?;
-    drained(cluster.nats_url()?).await?;
-    let reconciled = books.reconcile(cluster.ledger()?);
-    println!(
-        "{} calls repeated, {} duplicates",
-        repeated.len(),
-        reconciled.duplicates.len()
-    );
-    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
-    assert_eq!(reconciled.endings, [("EVENT_KIND_DELIVERED", count)].into());
+    let (clients, count) = (Clients::Call, messages(MESSAGES));
+    let survived = survive(
+        &mut cluster,
+        clients,
+        count,
+        KILLS,
+        async |cluster, number| match number + 1 {
+            KILLS => kill_all(cluster).await,
+            _ => kill_leader(cluster).await,
+        },
+    )
+    .await?;
     let cut = KILLS * CONNECTIONS as usize;
-    assert!(
-        reconciled.duplicates.len() <= cut,
-        "{:#?}",
-        reconciled.duplicates
-    );
+    assert!(survived.duplicates.len() <= cut, "{survived:#?}");
     cluster.finish().await
 }
 
@@ -99,24 +62,15 @@ async fn copies_are_never_thinned_out_by_a_process_that_knows_of_fewer() -> anyh
     cluster.finish().await
 }
 
-/// Reads events until `count` jobs have ended; a watch that ends while the servers find together is begun anew.
-async fn read_stubbornly(books: &mut Books, count: usize, api: &Api) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let Ok(mut events) = api.events().await else {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        match books.read_until_ended(count, &mut events, PATIENCE).await {
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => {}
-            Ok(()) => return Ok(()),
-        }
-    }
-}
-
 /// Kills the node that leads [`STREAM`], and starts it again.
 async fn kill_leader(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let leader = leader(cluster).await?;
+    println!("killing node {leader}");
+    cluster.stack()?.nats_mut()[leader].kill_and_restart().await
+}
+
+/// The number of the node that leads [`STREAM`].
+pub(crate) async fn leader(cluster: &mut Cluster) -> anyhow::Result<usize> {
     let client = async_nats::connect(cluster.nats_url()?).await;
     let stream = jetstream::new(client.context("connect to NATS")?)
         .get_stream(STREAM)
@@ -124,10 +78,9 @@ async fn kill_leader(cluster: &mut Cluster) -> anyhow::Result<()> {
     let leader = stream.cached_info().cluster.clone();
     let leader = leader.and_then(|cluster| cluster.leader);
     let leader = leader.context("the stream has no leader")?;
-    println!("killing {leader}");
-    let servers = cluster.stack()?.nats_mut();
-    let server = servers.iter_mut().find(|server| server.name() == leader);
-    server.context("no such server")?.kill_and_restart().await
+    let mut servers = cluster.stack()?.nats().iter();
+    let found = servers.position(|server| server.name() == leader);
+    found.context("no such server")
 }
 
 async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {

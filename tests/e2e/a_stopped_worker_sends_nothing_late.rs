@@ -6,19 +6,22 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use model::{Clock as _, SystemClock};
 use rustix::process::Signal;
-use tests::{Books, Duplicate, Setup, letter, messages, provider, submit_all};
+use tests::{Books, Duplicate, Setup, letter, messages, provider, standstill, submit_all};
 
 use super::PROGRAM;
 use super::drained::drained;
 
 const MESSAGES: usize = 2000;
-/// Longer than the 10 s after which the queue gives a silent worker's jobs to another one.
+/// Longer than the 10 s after which the queue gives a silent worker's jobs to another one. [`standstill`] says how long it
+/// is in full.
 const STANDSTILL: Duration = Duration::from_secs(15);
 /// What a worker may say that finds its deadlines passed.
-const SAID_AFTER_A_STANDSTILL: [&str; 5] = [
+const SAID_AFTER_A_STANDSTILL: [&str; 7] = [
     "history is away, going on without",
     "hold not proven, job left to others",
     "holds not proven",
+    "lanes not leased, trying again",
+    "other workers not followed, trying again",
     "redis is away, throttling by local share",
     "tombstones not followed, trying again",
 ];
@@ -52,7 +55,7 @@ async fn a_stopped_worker_sends_nothing_late() -> anyhow::Result<()> {
     let worker = cluster.take("worker-1")?;
     worker.signal(Signal::STOP)?;
     let stopped_at = SystemClock.now();
-    tokio::time::sleep(STANDSTILL).await;
+    tokio::time::sleep(standstill(STANDSTILL)).await;
     worker.signal(Signal::CONT)?;
     books.read_until_ended(count, &mut events, PATIENCE).await?;
     drained(cluster.nats_url()?).await?;

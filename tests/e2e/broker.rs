@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Config, Info};
+use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+
+/// A stream that is not of the product.
+const FOREIGN: &str = "FOREIGN";
 
 /// Every stream there is, by name.
 pub(crate) async fn streams(url: &str) -> anyhow::Result<BTreeMap<String, Info>> {
@@ -64,4 +68,40 @@ pub(crate) async fn messages(url: &str, kinds: &[&str]) -> anyhow::Result<u64> {
     let streams = streams(url).await?.into_iter();
     let those = streams.filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)));
     Ok(those.map(|(_, info)| info.state.messages).sum())
+}
+
+/// How many jobs the broker has yet to hand out, or has handed out and not heard of.
+pub(crate) async fn unsettled(url: &str) -> anyhow::Result<u64> {
+    let jetstream = connect(url).await?;
+    let mut unsettled = 0;
+    for name in occupied(url).await?.into_keys() {
+        let stream = jetstream.get_stream(name).await?;
+        if let Ok(workers) = stream.consumer_info("workers").await {
+            unsettled += workers.num_pending + workers.num_ack_pending as u64;
+        }
+    }
+    Ok(unsettled)
+}
+
+/// Stores what is not ours until the broker takes no more, as another user of the same servers does.
+pub(crate) async fn fill(url: &str) -> anyhow::Result<()> {
+    let jetstream = connect(url).await?;
+    let config = Config {
+        name: FOREIGN.to_owned(),
+        subjects: vec!["foreign".to_owned()],
+        ..Config::default()
+    };
+    let made = jetstream.get_or_create_stream(config).await;
+    made.context("make a stream of somebody else")?;
+    for size in [512 << 10, 64 << 10, 4 << 10, 100] {
+        let payload = Bytes::from(vec![0; size]);
+        while publish(&jetstream, payload.clone()).await.is_ok() {}
+    }
+    Ok(())
+}
+
+async fn publish(jetstream: &jetstream::Context, payload: Bytes) -> anyhow::Result<()> {
+    let stored = jetstream.publish("foreign", payload).await?;
+    stored.await?;
+    Ok(())
 }

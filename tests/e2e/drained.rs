@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use tests::{PATIENCE, eventually};
 
 use super::broker;
@@ -11,10 +12,13 @@ const JOBS: [&str; 4] = ["T-", "B-", "DT-", "DB-"];
 
 /// Waits until no job is left in the queue at `url`.
 pub(crate) async fn drained(url: &str) -> anyhow::Result<()> {
-    eventually("the queue is empty", PATIENCE, async || {
-        Ok(jobs(url).await?.is_empty().then_some(()))
+    let mut left = BTreeMap::new();
+    let drained = eventually("the queue is empty", PATIENCE, async || {
+        left = jobs(url).await?;
+        Ok(left.is_empty().then_some(()))
     })
-    .await
+    .await;
+    drained.with_context(|| format!("left in the queue: {left:?}"))
 }
 
 /// How many jobs each stream holds, if it holds any.

@@ -1,12 +1,10 @@
-//! Accepted means synced: the power is cut under the nats-servers while messages are accepted, and nothing that was
-//! accepted is lost.
+//! Accepted means synced: the power is cut under the nats-servers while messages are accepted and sent, some with bodies
+//! that are kept apart from their jobs, and nothing that was accepted is lost.
 //!
 //! Needs root, for a disk that can lose its power: `make powercut`. A control run, in which the servers sync when they
 //! like, must lose something; otherwise the disks did not lose their power and the test shows nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod disk;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,15 +14,25 @@ use api::v1::SubmitRequest;
 use api::v1::submit_request::Content;
 use futures_util::{StreamExt as _, stream};
 use rand::RngExt as _;
-use tests::{Cluster, Setup, eventually, letter, messages};
-
-use disk::Disk;
+use tests::{Cluster, Disk, Setup, eventually, letter, messages};
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
 /// Messages accepted at most before the power is cut.
 const MESSAGES: usize = 20_000;
+/// Octets of each disk: room for some tens of thousands of messages.
+const SIZE: u64 = 1 << 30;
 const IN_FLIGHT: usize = 64;
+const WORKERS: usize = 2;
+/// What the workers may send in a second, all together: less than is accepted, so that much is still to be sent when the
+/// power is cut.
+const RATE: &str = "60/s";
+/// One message in so many has a body that is too large to stand in its job.
+const LARGE_EVERY: usize = 200;
+const LARGE: usize = 300 << 10;
+const SMALL: usize = 2600;
+/// What the addresses begin with to which the large ones go.
+const LARGE_TO: &str = "large";
 /// When the power is cut: so many messages are accepted by then, at random.
 const CUT_AFTER: std::ops::Range<f64> = 0.1..0.3;
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -51,10 +59,7 @@ async fn three_nodes_at_once() -> anyhow::Result<()> {
 
 /// The control run, and the run that must lose nothing.
 async fn compare(nodes: usize) -> anyhow::Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "mounting disks needs root"
-    );
+    ensure!(Disk::is_possible(), "mounting disks needs root");
     let control = lost(nodes, Sync::WhenItLikes)
         .await
         .context("control run")?;
@@ -67,7 +72,9 @@ async fn compare(nodes: usize) -> anyhow::Result<()> {
 
 /// How many accepted messages never arrive when the power is cut while they are accepted.
 async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
-    let disks: Vec<Disk> = (0..nodes).map(|_| Disk::new()).collect::<Result<_, _>>()?;
+    let disks: Vec<Disk> = (0..nodes)
+        .map(|_| Disk::new(SIZE))
+        .collect::<Result<_, _>>()?;
     let mut cluster = start(nodes, sync, &disks).await?;
     // The streams are there; what may be lost is mail.
     for disk in &disks {
@@ -80,17 +87,24 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
     for server in cluster.stack()?.nats_mut() {
         server.start_again().await?;
     }
-    cluster.stack()?.start_worker("worker")?;
+    let before = cluster.ledger()?.len();
     let arrived = arrived(&cluster, &accepted).await?;
-    let lost = accepted.difference(&arrived).count();
+    let lost: Vec<&String> = accepted.difference(&arrived).collect();
+    let large = |recipients: &mut dyn Iterator<Item = &String>| {
+        recipients.filter(|to| to.starts_with(LARGE_TO)).count()
+    };
     println!(
-        "{nodes} nodes, sync {}: accepted {}, lost {lost}",
+        "{nodes} nodes, sync {}: accepted {}, {} of them large; sent before {before}; lost {}, {} of them large",
         match sync {
             Sync::Always => "always",
             Sync::WhenItLikes => "when they like",
         },
-        accepted.len()
+        accepted.len(),
+        large(&mut accepted.iter()),
+        lost.len(),
+        large(&mut lost.iter().copied()),
     );
+    let lost = lost.len();
     // A cluster that is not finished shows its logs and keeps them.
     ensure!(
         sync == Sync::WhenItLikes || lost == 0,
@@ -107,6 +121,9 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
         .configured(|config| {
             config.nats.ready_bytes = "256MiB".into();
             config.nats.event_bytes = "64MiB".into();
+            config.delivery.limits.rate = RATE.into();
+            // Nothing is parked, to come back minutes later.
+            config.delivery.window = 50_000;
         });
     if nodes > 1 {
         setup = setup.on_three_nodes();
@@ -116,7 +133,7 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
             .syncing_lazily()
             .configured(|config| config.nats.sync = "allow-lazy".into());
     }
-    setup.start_with(0).await
+    setup.start_with(WORKERS).await
 }
 
 /// Submits until the power is cut, and answers to whom messages were accepted.
@@ -128,8 +145,13 @@ async fn accept_until_cut(
     let cut_after = (count as f64 * rand::rng().random_range(CUT_AFTER)) as usize;
     let api = cluster.api(0)?;
     let submit = |number: usize| {
-        let (api, to) = (api.clone(), format!("customer{number}@gmail.example"));
-        async move { api.submit(request(&to)).await.map(|_| to) }
+        let (api, is_large) = (api.clone(), number.is_multiple_of(LARGE_EVERY));
+        let to = match is_large {
+            true => format!("{LARGE_TO}{number}@gmail.example"),
+            false => format!("customer{number}@gmail.example"),
+        };
+        let size = if is_large { LARGE } else { SMALL };
+        async move { api.submit(request(&to, size)).await.map(|_| to) }
     };
     let mut answers = stream::iter((0..count).map(submit)).buffer_unordered(IN_FLIGHT);
     let mut accepted = HashSet::new();
@@ -175,11 +197,12 @@ async fn arrived(cluster: &Cluster, accepted: &HashSet<String>) -> anyhow::Resul
     .await
 }
 
-/// A letter of some kilobytes.
-fn request(to: &str) -> SubmitRequest {
+/// A letter of at least `size` octets.
+fn request(to: &str, size: usize) -> SubmitRequest {
+    const LINE: &str = "Thank you for your order.\n";
     let mut request = letter(to);
     if let Some(Content::Parts(parts)) = &mut request.content {
-        parts.text = "Thank you for your order.\n".repeat(100);
+        parts.text = LINE.repeat(size.div_ceil(LINE.len()));
     }
     request
 }

@@ -1,6 +1,6 @@
 //! The books of a test: what was accepted, what the events say, and what the ledger says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,6 +20,18 @@ struct Page {
     endings: BTreeMap<String, EventKind>,
 }
 
+impl Page {
+    fn key(&self) -> (&str, &str) {
+        (&self.message, &self.recipient)
+    }
+}
+
+impl Copy {
+    fn key(&self) -> (&str, &str) {
+        (&self.message, &self.recipient)
+    }
+}
+
 /// What is known of every job.
 #[derive(Debug, Default)]
 pub struct Books {
@@ -35,6 +47,18 @@ pub struct Duplicate {
     pub recipient: String,
     /// When each copy was taken, the first one first.
     pub taken_at: Vec<Timestamp>,
+    /// Whether each copy but the last one was the last message of its session, which may have been cut behind it.
+    pub follows_cuts: bool,
+}
+
+/// One copy of a message in a mailbox.
+#[derive(Debug)]
+struct Copy {
+    message: String,
+    recipient: String,
+    taken_at: Timestamp,
+    /// Whether its session took nothing after it.
+    is_last: bool,
 }
 
 /// The books held against the ledger.
@@ -52,8 +76,8 @@ impl Books {
     /// The API accepted a message.
     pub fn accepted(&mut self, response: SubmitResponse) {
         for recipient in response.recipients {
-            self.accepted += 1;
             let page = self.pages.entry(recipient.job_id).or_default();
+            self.accepted += usize::from(!page.is_accepted);
             page.is_accepted = true;
             page.message.clone_from(&response.message_id);
             page.recipient = recipient.recipient;
@@ -70,6 +94,11 @@ impl Books {
             self.ended += usize::from(page.endings.is_empty());
             page.endings.insert(event.id, kind);
         }
+    }
+
+    /// Jobs that were accepted.
+    pub fn accepted_count(&self) -> usize {
+        self.accepted
     }
 
     /// Jobs that came to their end.
@@ -105,30 +134,38 @@ impl Books {
         open.map(|page| page.recipient.as_str())
     }
 
-    /// Holds every page against the mailboxes.
+    /// Holds every page against the mailboxes: both in the order of messages and recipients, side by side.
     pub fn reconcile(&self, ledger: Vec<Entry>) -> Reconciled {
-        let mut taken = copies(ledger);
+        let mut pages: Vec<(&String, &Page)> = self.pages.iter().collect();
+        pages.sort_by_key(|(_, page)| page.key());
+        let copies = copies(ledger);
+        let mut left = copies.as_slice();
         let mut reconciled = Reconciled {
             faults: Vec::new(),
             duplicates: Vec::new(),
             endings: BTreeMap::new(),
         };
-        for (job, page) in &self.pages {
-            let taken_at = taken
-                .remove(&(page.message.clone(), page.recipient.clone()))
-                .unwrap_or_default();
-            reconciled.compare(job, page, taken_at);
+        for (job, page) in pages {
+            let strays = left.partition_point(|copy| copy.key() < page.key());
+            reconciled.strays(&left[..strays]);
+            left = &left[strays..];
+            let own = left.partition_point(|copy| copy.key() == page.key());
+            reconciled.compare(job, page, &left[..own]);
+            left = &left[own..];
         }
-        for ((message, recipient), _) in taken {
-            let fault = format!("{recipient} got {message}, which nobody sent");
-            reconciled.faults.push(fault);
-        }
+        reconciled.strays(left);
         reconciled
     }
 }
 
 impl Reconciled {
-    fn compare(&mut self, job: &str, page: &Page, taken_at: Vec<Timestamp>) {
+    fn strays(&mut self, copies: &[Copy]) {
+        let fault =
+            |copy: &Copy| format!("{} got {}, which nobody sent", copy.recipient, copy.message);
+        self.faults.extend(copies.iter().map(fault));
+    }
+
+    fn compare(&mut self, job: &str, page: &Page, copies: &[Copy]) {
         let recipient = &page.recipient;
         let mut fault = |text: String| self.faults.push(format!("{job} to {recipient} {text}"));
         if !page.is_accepted {
@@ -137,39 +174,49 @@ impl Reconciled {
         let kinds: Vec<EventKind> = page.endings.values().copied().collect();
         match kinds[..] {
             [] => fault("came to no end".into()),
-            [EventKind::Delivered] if taken_at.is_empty() => {
+            [EventKind::Delivered] if copies.is_empty() => {
                 fault("is delivered, but did not arrive".into());
             }
             [EventKind::Delivered] => {}
-            [kind] if !taken_at.is_empty() => fault(format!("is {kind:?}, but arrived")),
+            [kind] if !copies.is_empty() => fault(format!("is {kind:?}, but arrived")),
             [_] => {}
             [..] => fault(format!("has several ends: {:?}", page.endings)),
         }
         if let [kind] = kinds[..] {
             *self.endings.entry(kind.as_str_name()).or_default() += 1;
         }
-        if taken_at.len() > 1 {
-            let recipient = recipient.clone();
+        if let [earlier @ .., _] = copies
+            && !earlier.is_empty()
+        {
             self.duplicates.push(Duplicate {
-                recipient,
-                taken_at,
+                recipient: recipient.clone(),
+                taken_at: copies.iter().map(|copy| copy.taken_at).collect(),
+                follows_cuts: earlier.iter().all(|copy| copy.is_last),
             });
         }
     }
 }
 
-/// When each accepted message arrived, by message and recipient.
-fn copies(ledger: Vec<Entry>) -> HashMap<(String, String), Vec<Timestamp>> {
-    let mut copies: HashMap<_, Vec<Timestamp>> = HashMap::new();
-    for entry in ledger {
+/// Every accepted copy, in the order of messages, recipients and times.
+fn copies(ledger: Vec<Entry>) -> Vec<Copy> {
+    let mut copies = Vec::new();
+    let mut sessions = HashSet::new();
+    // Backwards, so that the first entry seen of a session is its last.
+    for entry in ledger.into_iter().rev() {
+        let is_last = sessions.insert(entry.session);
         if entry.outcome == Outcome::Accepted {
             // Postrider's Message-ID is <message id@sender's domain>.
             let id = entry.message_id.unwrap_or_default();
-            let id = id.split('@').next().unwrap_or_default().to_owned();
-            let taken_at = copies.entry((id, entry.recipient)).or_default();
-            taken_at.push(entry.time);
+            copies.push(Copy {
+                message: id.split('@').next().unwrap_or_default().to_owned(),
+                recipient: entry.recipient,
+                taken_at: entry.time,
+                is_last,
+            });
         }
     }
+    copies.reverse();
+    copies.sort_by(|one, other| one.key().cmp(&other.key()));
     copies
 }
 

@@ -81,9 +81,8 @@ impl Setup {
         self
     }
 
-    /// A nats-server that takes its disk to have so much room, whatever it has: for limits that are meant to be out of
-    /// reach.
-    pub fn promising(mut self, max_file: ByteSize) -> Self {
+    /// A nats-server whose `max_file_store` is this, whatever its disk has.
+    pub fn storing_at_most(mut self, max_file: ByteSize) -> Self {
         self.max_file = Some(max_file);
         self
     }
@@ -103,17 +102,11 @@ impl Setup {
         let options = StackOptions {
             program: self.program.clone(),
             dir: dir.path().to_owned(),
-            tenants: self.tenants,
-            config: self.config,
+            tenants: self.tenants.clone(),
+            config: self.config.clone(),
         };
         let nats_dir = dir.path().join("nats");
-        let nats = match self.max_file {
-            Some(max_file) => NatsServer::start_promising(&nats_dir, max_file)
-                .await
-                .map(|server| vec![server]),
-            None => start_nats(&nats_dir, self.sync, self.nodes, &self.stores).await,
-        };
-        let stack = match nats {
+        let stack = match self.start_nats(&nats_dir).await {
             Ok(nats) => Stack::start_on(nats, options).await,
             Err(error) => Err(error),
         };
@@ -138,24 +131,23 @@ impl Setup {
         }
         Ok(cluster)
     }
-}
 
-async fn start_nats(
-    dir: &Path,
-    sync: SyncInterval,
-    nodes: usize,
-    stores: &[PathBuf],
-) -> anyhow::Result<Vec<NatsServer>> {
-    for (number, store) in stores.iter().enumerate() {
-        let link = NatsServer::store_in(dir, nodes, number);
-        let parent = link.parent().context("a store lies in a directory")?;
-        std::fs::create_dir_all(parent).context("make the server's directory")?;
-        std::os::unix::fs::symlink(store, &link).context("point to the store")?;
+    async fn start_nats(&self, dir: &Path) -> anyhow::Result<Vec<NatsServer>> {
+        for (number, store) in self.stores.iter().enumerate() {
+            let link = NatsServer::store_in(dir, self.nodes, number);
+            let parent = link.parent().context("a store lies in a directory")?;
+            std::fs::create_dir_all(parent).context("make the server's directory")?;
+            std::os::unix::fs::symlink(store, &link).context("point to the store")?;
+        }
+        if self.nodes > 1 {
+            return NatsServer::start_cluster(dir, self.sync, self.nodes).await;
+        }
+        let server = match self.max_file {
+            Some(max_file) => NatsServer::start_promising(dir, max_file).await?,
+            None => NatsServer::start_syncing(dir, self.sync).await?,
+        };
+        Ok(vec![server])
     }
-    if nodes > 1 {
-        return NatsServer::start_cluster(dir, sync, nodes).await;
-    }
-    Ok(vec![NatsServer::start_syncing(dir, sync).await?])
 }
 
 /// A running cluster. Dropped without [`finish`](Self::finish), it shows its logs and keeps them.

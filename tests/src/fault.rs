@@ -1,6 +1,7 @@
 //! When faults strike: at random, but again at the same moments under the same seed.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -8,6 +9,11 @@ use rand::{RngExt as _, SeedableRng as _};
 /// How many messages a test of faults sends: `POSTRIDER_TEST_MESSAGES`, or `small` where that is not set.
 pub fn messages(small: usize) -> usize {
     number("POSTRIDER_TEST_MESSAGES").unwrap_or(small)
+}
+
+/// How long a stopped process stands still: `POSTRIDER_TEST_STANDSTILL` seconds, or `short` where that is not set.
+pub fn standstill(short: Duration) -> Duration {
+    number("POSTRIDER_TEST_STANDSTILL").map_or(short, Duration::from_secs)
 }
 
 /// `count` different moments of a run, each as the number of messages that are done by then, in order. The run is cut

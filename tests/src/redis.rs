@@ -8,6 +8,16 @@ const OK: &[u8] = b"+OK\r\n";
 
 /// Makes the redis-server at `url` forget everything.
 pub async fn flush_all(url: &str) -> anyhow::Result<()> {
+    order(url, "FLUSHALL").await
+}
+
+/// Makes the redis-server at `url` drop keys once it holds more than `most`.
+pub async fn evict_above(url: &str, most: &str) -> anyhow::Result<()> {
+    order(url, &format!("CONFIG SET maxmemory {most}")).await?;
+    order(url, "CONFIG SET maxmemory-policy allkeys-lru").await
+}
+
+async fn order(url: &str, command: &str) -> anyhow::Result<()> {
     let socket = url
         .strip_prefix("redis+unix://")
         .context("redis-server has no socket")?;
@@ -15,14 +25,14 @@ pub async fn flush_all(url: &str) -> anyhow::Result<()> {
         .await
         .context("connect to Redis")?;
     stream
-        .write_all(b"FLUSHALL\r\n")
+        .write_all(format!("{command}\r\n").as_bytes())
         .await
-        .context("ask Redis to forget")?;
+        .with_context(|| format!("send {command}"))?;
     let mut answer = [0; OK.len()];
     stream
         .read_exact(&mut answer)
         .await
-        .context("wait for Redis to forget")?;
+        .with_context(|| format!("wait for {command}"))?;
     ensure!(
         answer == OK,
         "Redis answered {:?}",

@@ -14,7 +14,8 @@ use crate::{Api, PATIENCE, letter};
 const IN_FLIGHT: usize = 32;
 /// How long one call may take before the client gives it up and makes another.
 const CALL: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between one call and the next.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// A letter with an idempotency key.
 pub fn keyed(to: &str, key: &str) -> SubmitRequest {
@@ -70,7 +71,7 @@ async fn until_accepted(api: &Api, request: SubmitRequest) -> anyhow::Result<Ans
 }
 
 /// Whether the server was away, was killed in the middle of the call or asked to be called later.
-fn is_worth_another_call(refused: &Status) -> bool {
+pub(crate) fn is_worth_another_call(refused: &Status) -> bool {
     matches!(
         refused.code(),
         Code::Unavailable

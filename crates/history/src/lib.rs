@@ -12,6 +12,7 @@
 //! - every key expires, and neither a job nor a message grows without bound.
 
 mod error;
+mod eviction;
 mod idempotency;
 mod intent;
 mod keys;

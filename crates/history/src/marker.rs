@@ -35,6 +35,28 @@ impl History {
         Ok(earlier)
     }
 
+    /// Remembers for `ttl` from now on that `job` ended with `event`, whatever was remembered or forgotten: for whoever
+    /// wrote its marker and could not settle it since.
+    pub async fn keep_done(
+        &self,
+        job: JobId,
+        event: &[u8],
+        ttl: Duration,
+    ) -> Result<(), HistoryError> {
+        if Sabotage::NoMarker.is_on() {
+            return Ok(());
+        }
+        let mut write = redis::pipe();
+        write
+            .cmd("SET")
+            .arg(self.inner.keys.done(job))
+            .arg(event)
+            .arg("PX")
+            .arg(milliseconds(ttl))
+            .ignore();
+        self.inner.link.run(&write).await
+    }
+
     /// The event that ended `job`, where one is remembered.
     pub async fn done(&self, job: JobId) -> Result<Option<Bytes>, HistoryError> {
         let mut read = redis::pipe();

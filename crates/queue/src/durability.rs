@@ -1,4 +1,4 @@
-//! Asks the servers whether acknowledged means synced (ADR 2), and how full they are.
+//! Asks the servers whether acknowledged means synced (ADR 2), how full they are, and whether they can write.
 //!
 //! A server that syncs lazily is evidence against the whole queue. A server that does not answer is not: it may be the
 //! one node that is down while the others hold the quorum. It is asked again.
@@ -36,6 +36,20 @@ struct JszConfig {
     max_storage: u64,
 }
 
+/// What `/healthz` says.
+#[derive(Debug, Deserialize)]
+struct Healthz {
+    error: Option<String>,
+}
+
+impl Healthz {
+    /// A write that failed: the disk is full or broken. The server goes on, acknowledges nothing more of that stream, and
+    /// has no other word for it than this one.
+    fn write_error(self) -> Option<String> {
+        self.error.filter(|error| error.contains("write error"))
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct MetaCluster {
     cluster_size: usize,
@@ -48,6 +62,8 @@ pub struct Condition {
     pub fullness: f64,
     /// Octets of file storage that the smallest server may use; `None` where none was asked.
     pub smallest_storage: Option<u64>,
+    /// Why no server that was asked can write what it is given; `None` where one can.
+    pub write_error: Option<String>,
     /// Why not every server of the cluster could be asked; `None` where every one was.
     pub unasked: Option<SetupError>,
 }
@@ -58,11 +74,12 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
         return Ok(Condition::default());
     }
     let (mut servers, mut size) = (BTreeSet::new(), 1);
+    let mut can_write = false;
     let mut condition = Condition::default();
     for monitor in &settings.monitors {
         for answer in ask_all(monitor).await {
-            let answer = match answer {
-                Ok(answer) => answer,
+            let (answer, health) = match answer {
+                Ok(answers) => answers,
                 Err(error) => {
                     condition.unasked = Some(error);
                     continue;
@@ -83,8 +100,13 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
                     .map_or(1, |cluster| cluster.cluster_size),
             );
             servers.insert(answer.server_id);
+            match health.write_error() {
+                Some(error) => condition.write_error = Some(error),
+                None => can_write = true,
+            }
         }
     }
+    condition.write_error.take_if(|_| can_write);
     match condition.unasked.take() {
         Some(error) if servers.is_empty() => return Err(error),
         Some(error) => condition.unasked = Some(error),
@@ -100,7 +122,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
 }
 
 /// The answer of every server behind one endpoint.
-async fn ask_all(monitor: &str) -> Vec<Result<Jsz, SetupError>> {
+async fn ask_all(monitor: &str) -> Vec<Result<(Jsz, Healthz), SetupError>> {
     let addresses = match addresses(monitor).await {
         Ok(addresses) => addresses,
         Err(error) => return vec![Err(error)],
@@ -125,25 +147,31 @@ async fn addresses(monitor: &str) -> Result<Vec<SocketAddr>, SetupError> {
     Ok(found.collect())
 }
 
-async fn ask(monitor: &str, address: SocketAddr) -> Result<Jsz, SetupError> {
+async fn ask(monitor: &str, address: SocketAddr) -> Result<(Jsz, Healthz), SetupError> {
     let problem = |problem: String| SetupError::Monitor {
         monitor: monitor.to_owned(),
         problem,
     };
-    let answer = tokio::time::timeout(DEADLINE, get_jsz(address)).await;
-    let bytes = answer
+    let asked = async { tokio::try_join!(get(address, "/jsz"), get(address, "/healthz")) };
+    let (jsz, healthz) = tokio::time::timeout(DEADLINE, asked)
+        .await
         .map_err(|_| problem(format!("no answer within {} s", DEADLINE.as_secs())))?
         .map_err(|error| problem(error.to_string()))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| problem(format!("not the answer of a nats-server: {error}")))
+    let strange = |error| problem(format!("not the answer of a nats-server: {error}"));
+    let jsz = serde_json::from_slice(&jsz).map_err(strange)?;
+    let healthz = serde_json::from_slice(&healthz).map_err(strange)?;
+    Ok((jsz, healthz))
 }
 
-/// `GET /jsz` over a connection of its own.
-async fn get_jsz(address: SocketAddr) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+/// `GET path` over a connection of its own.
+async fn get(
+    address: SocketAddr,
+    path: &str,
+) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut requests, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = hyper::Request::get("/jsz")
+    let request = hyper::Request::get(path)
         .header("host", address.to_string())
         .body(Empty::<Bytes>::new())?;
     let answer = async {

@@ -8,9 +8,12 @@ use model::ByteSize;
 /// Why the queue could not take, give or settle something.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// A stream is at its `max_bytes`, or the servers are out of storage.
+    /// A stream is at its `max_bytes`.
     #[error("stream is full")]
     Full(#[source] PublishError),
+    /// The servers store as much as they may.
+    #[error("nats-server's file storage is full")]
+    StorageFull(#[source] PublishError),
     /// The message is larger than the servers' `max_payload`.
     #[error("message is larger than the servers take")]
     TooLarge(#[source] PublishError),
@@ -37,6 +40,7 @@ impl QueueError {
         match self {
             Self::Unacknowledged(_) | Self::NotKnown => true,
             Self::Full(_)
+            | Self::StorageFull(_)
             | Self::TooLarge(_)
             | Self::ScheduleNotStored
             | Self::Superseded
@@ -60,12 +64,12 @@ impl From<PublishError> for QueueError {
             PublishErrorKind::WrongLastSequence => Self::Superseded,
             PublishErrorKind::WrongLastMessageId => Self::refused(error),
             PublishErrorKind::Other => match server_code(&error) {
+                Some(ErrorCode::STREAM_STORE_FAILED) => Self::Full(error),
                 Some(
-                    ErrorCode::STREAM_STORE_FAILED
-                    | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+                    ErrorCode::STORAGE_RESOURCES_EXCEEDED
                     | ErrorCode::INSUFFICIENT_RESOURCES
                     | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-                ) => Self::Full(error),
+                ) => Self::StorageFull(error),
                 Some(_) => Self::Unacknowledged(error),
                 None => Self::Unacknowledged(error),
             },

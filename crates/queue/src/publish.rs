@@ -23,6 +23,9 @@ const PAUSES: [Duration; 3] = [
 
 /// Far below what nats-server takes, 50 batches of one stream.
 const UNPACKING: usize = 8;
+/// With thousands at once, after the queue was away, a nats-server drops what it cannot take in, and each repetition makes
+/// that worse.
+const ALONE: usize = 64;
 
 /// Puts jobs into the queue; cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct Publisher {
     pub(crate) finders: Arc<HashMap<String, Finder>>,
     /// How many bundles are unpacked at once: the broker takes so many batches of a stream.
     pub(crate) unpacking: Arc<Semaphore>,
+    /// How many schedules are stored alone at once, when they were not together.
+    pub(crate) alone: Arc<Semaphore>,
 }
 
 impl Publisher {
@@ -50,6 +55,7 @@ impl Publisher {
             waiting: Arc::new(Groups::of(&lanes, bundle::MOST)),
             finders: Arc::new(finders),
             unpacking: Arc::new(Semaphore::new(UNPACKING)),
+            alone: Arc::new(Semaphore::new(ALONE)),
             lanes,
         }
     }

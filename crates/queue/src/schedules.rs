@@ -83,6 +83,7 @@ impl Publisher {
             Committed::Unknown if job.may_share => return Err(QueueError::NotKnown),
             Committed::Alone | Committed::Unknown => {}
         }
+        let _turn = self.alone.acquire().await;
         let stored = self.publish(schedule(lane, class, &job)).await?;
         if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
             Err(QueueError::ScheduleNotStored)

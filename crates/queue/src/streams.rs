@@ -148,12 +148,43 @@ async fn make(
         filter_subject: due.unwrap_or_default(),
         ..pull::Config::default()
     };
-    let made: Result<PullConsumer, _> = jetstream.create_consumer_on_stream(consumer, &name).await;
-    let asset = |error| SetupError::Asset {
+    let asset = |problem| SetupError::Asset {
         what: format!("consumer {WORKERS} of {name}"),
-        problem: format!("{error}"),
+        problem,
     };
-    made.map(drop).map_err(asset)
+    let made = jetstream.create_consumer_on_stream(consumer, &name).await;
+    let made: PullConsumer = made.map_err(|error| asset(error.to_string()))?;
+    // Of a stream of deferred jobs the consumer sees only those that are due.
+    if made.cached_info().config.filter_subject.is_empty() {
+        let removed = remove_settled(jetstream, &name).await;
+        removed.map_err(|error| asset(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Removes the copies of jobs that were acknowledged. There are none, unless the server failed to write, its disk being
+/// full: then it keeps them, gives them to nobody, and counts them towards `max_bytes`.
+async fn remove_settled(
+    jetstream: &jetstream::Context,
+    name: &str,
+) -> Result<(), async_nats::Error> {
+    let stream = jetstream.get_stream(name).await?;
+    let state = &stream.cached_info().state;
+    if state.messages == 0 {
+        return Ok(());
+    }
+    // What creating it answers is as old as the server's start.
+    let consumer = stream.consumer_info(WORKERS).await?;
+    let settled = consumer.ack_floor.stream_sequence;
+    if state.first_sequence <= settled {
+        let purged = stream.purge().sequence(settled + 1).await?;
+        tracing::warn!(
+            stream = name,
+            copies = purged.purged,
+            "removed copies of settled jobs"
+        );
+    }
+    Ok(())
 }
 
 async fn make_stream(jetstream: &jetstream::Context, config: Config) -> Result<(), SetupError> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use history::History;
-use model::{Body, Clock, Event, EventKind, Job, Timestamp};
+use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
 
 use tokio::sync::oneshot;
@@ -16,11 +16,15 @@ use tokio::sync::oneshot;
 use crate::judge::Judgement;
 use crate::window::Place;
 
-/// The pause before a schedule that was not stored is published again.
+/// The first pause before a schedule that was not stored is published again, and the longest: whatever the queue has no
+/// room for must not keep it busy.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Of so many parked jobs one keeps its place until the broker has come to its acknowledgement, so that a backlog is parked no
 /// faster than the broker forgets it.
 const HEARD: u64 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How often the marker of a job is renewed whose end the queue does not record.
+const RENEWAL: Duration = Duration::from_secs(5);
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
@@ -139,7 +143,7 @@ impl Settler {
             Err(error) => tracing::debug!(job = %job.id, %error, "marker not written"),
         }
         drop(marked);
-        self.record(encoded).await?;
+        self.record_marked(job.id, encoded, ttl).await?;
         if redelivered {
             // A run that died behind its schedule would otherwise see the job sent once more.
             self.publisher
@@ -155,7 +159,9 @@ impl Settler {
         let may_share = !held.redelivered;
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        self.schedule(&mut job, at, may_share).await;
+        if !self.schedule(&mut job, &hold, at, may_share).await {
+            return Ok(());
+        }
         self.record(api::encode_event(&event)).await?;
         hold.settle().await
     }
@@ -168,7 +174,9 @@ impl Settler {
         let may_share = !held.redelivered;
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        self.schedule(&mut job, at, may_share).await;
+        if !self.schedule(&mut job, &hold, at, may_share).await {
+            return;
+        }
         let parked = self.parked.fetch_add(1, Ordering::Relaxed);
         let settled = if parked.is_multiple_of(HEARD) {
             hold.settle_and_wait().await
@@ -180,29 +188,43 @@ impl Settler {
         }
     }
 
-    /// Stores the job's next schedule, however long that takes: until then the job is held. Its body is set aside first.
+    /// Stores the job's next schedule, however long that takes, and answers whether it is stored. Its body is set aside
+    /// first. It is not where the hold is lost meanwhile: then the job is for whoever has it now.
     ///
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
     /// lies far enough ahead, and replaces the one before under the job's own subject. There a job that may have a twin
     /// belongs from the first: it has that of its twin replaced, too.
-    async fn schedule(&self, job: &mut Job, mut at: Timestamp, may_share: bool) {
-        self.set_body_aside(job).await;
-        let job = &*job;
-        let payload: bytes::Bytes = api::encode_job(job).into();
-        let (publisher, to) = (&self.publisher, job.destination());
-        let (class, id) = (job.class, job.id);
-        let mut stored = if may_share {
-            publisher
-                .schedule_with_others(class, to, id, at, payload.clone())
-                .await
-        } else {
-            publisher.schedule(class, to, id, at, payload.clone()).await
-        };
-        while let Err(error) = stored {
+    async fn schedule(
+        &self,
+        job: &mut Job,
+        hold: &Hold,
+        mut at: Timestamp,
+        mut may_share: bool,
+    ) -> bool {
+        let mut pause = PAUSE;
+        loop {
+            if !hold.is_proven() {
+                tracing::info!(job = %job.id, "hold not proven, job left to others");
+                return false;
+            }
+            self.set_body_aside(job).await;
+            let payload = api::encode_job(job).into();
+            let (publisher, class, to) = (&self.publisher, job.class, job.destination());
+            let stored = if may_share {
+                publisher
+                    .schedule_with_others(class, to, job.id, at, payload)
+                    .await
+            } else {
+                publisher.schedule(class, to, job.id, at, payload).await
+            };
+            let Err(error) = stored else {
+                return true;
+            };
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             at = at.max(self.after(self.soonest));
-            stored = publisher.schedule(class, to, id, at, payload.clone()).await;
+            may_share = false;
         }
     }
 
@@ -235,6 +257,27 @@ impl Settler {
             .now()
             .checked_add(delay)
             .unwrap_or(Timestamp::MAX)
+    }
+
+    /// Records the event that ended a job. A queue that takes none for hours, because it is full, must not outlast the
+    /// marker: what it then delivers once more would be sent twice.
+    async fn record_marked(
+        &self,
+        job: JobId,
+        event: Vec<u8>,
+        ttl: Duration,
+    ) -> Result<(), QueueError> {
+        let recording = self.record(event.clone());
+        tokio::pin!(recording);
+        loop {
+            match tokio::time::timeout(RENEWAL, &mut recording).await {
+                Ok(recorded) => return recorded,
+                Err(_) => match self.history.keep_done(job, &event, ttl).await {
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(%job, %error, "marker not renewed"),
+                },
+            }
+        }
     }
 
     async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::config::Config;
 use crate::draft::Draft;
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, STORAGE_FULL};
 use crate::shares::Shares;
 use crate::violations::{status, status_with_retry};
 
@@ -271,16 +271,21 @@ fn outcome(job: &Job, error: Option<QueueError>) -> SubmittedRecipient {
 fn refusal(error: &QueueError) -> Status {
     let (code, reason) = reason(error);
     tracing::warn!(%error, reason, "message not accepted");
-    let problem = match reason {
-        "QUEUE_FULL" => {
+    let problem = match error {
+        QueueError::Full(_) => {
             "the queue is full and nothing was queued; try again later, or raise nats.ready_bytes"
         }
-        "MESSAGE_TOO_LARGE" => "the message is larger than the queue takes and nothing was queued",
-        "QUEUE_UNACKNOWLEDGED" => {
+        QueueError::StorageFull(_) => STORAGE_FULL,
+        QueueError::TooLarge(_) => {
+            "the message is larger than the queue takes and nothing was queued"
+        }
+        QueueError::Unacknowledged(_) | QueueError::NotKnown => {
             "the queue did not acknowledge the message, which may be queued or not; repeat the call under the same \
              idempotency key"
         }
-        _ => "the queue did not take the message and nothing was queued; try again",
+        QueueError::ScheduleNotStored | QueueError::Superseded | QueueError::Refused(_) => {
+            "the queue did not take the message and nothing was queued; try again"
+        }
     };
     match code {
         Code::ResourceExhausted | Code::Unavailable => {
@@ -292,7 +297,7 @@ fn refusal(error: &QueueError) -> Status {
 
 fn reason(error: &QueueError) -> (Code, &'static str) {
     match error {
-        QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
+        QueueError::Full(_) | QueueError::StorageFull(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
         QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
         QueueError::Unacknowledged(_) | QueueError::NotKnown => {
             (Code::Unavailable, "QUEUE_UNACKNOWLEDGED")

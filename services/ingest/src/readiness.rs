@@ -16,12 +16,17 @@ const EVERY: Duration = Duration::from_secs(5);
 /// restart, and what is accepted already still needs room to be deferred.
 const FULL: f64 = 0.8;
 
+/// What a caller is told whose message finds no room on the nats-servers.
+pub(crate) const STORAGE_FULL: &str = "the nats-server's file storage is full and nothing was queued; try again later, or \
+     raise max_file_store in its jetstream block";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Ready,
     NotDurable,
     Disconnected,
     Full,
+    Unwritable,
 }
 
 /// Read by every call, written by [`watch`]; cheap to clone.
@@ -53,8 +58,14 @@ impl Readiness {
             State::Full => Err(status_with_retry(
                 Code::ResourceExhausted,
                 "QUEUE_FULL",
-                "the queue's storage is nearly full and nothing was queued; try again later, or give the nats-server \
-                 more max_file_store",
+                STORAGE_FULL,
+                EVERY,
+            )),
+            State::Unwritable => Err(status_with_retry(
+                Code::Unavailable,
+                "QUEUE_NOT_WRITABLE",
+                "the nats-server cannot write, its disk is full or broken, and nothing was queued; make room on it, \
+                 restart the nats-server, and try again",
                 EVERY,
             )),
         }
@@ -72,6 +83,13 @@ impl Readiness {
     /// Takes in what the servers said; servers that did not answer change nothing.
     fn update(&self, checked: &Result<Condition, SetupError>) {
         let state = match checked {
+            Ok(Condition {
+                write_error: Some(error),
+                ..
+            }) => {
+                tracing::debug!(error, "no nats-server can write");
+                State::Unwritable
+            }
             Ok(condition) if condition.fullness >= FULL => State::Full,
             Ok(_) => State::Ready,
             Err(SetupError::LazySync { .. }) => State::NotDurable,
@@ -91,6 +109,7 @@ impl Readiness {
             State::NotDurable => tracing::error!("a nats-server syncs lazily, accepting nothing"),
             State::Disconnected => tracing::warn!("no nats-server is connected, accepting nothing"),
             State::Full => tracing::error!("queue storage nearly full, accepting nothing"),
+            State::Unwritable => tracing::error!("no nats-server can write, accepting nothing"),
         }
     }
 }
@@ -172,5 +191,10 @@ mod tests {
             ..Condition::default()
         };
         assert_eq!(code_after(Ok(full)), Some(Code::ResourceExhausted));
+        let broken = Condition {
+            write_error: Some("no space left on device".into()),
+            ..Condition::default()
+        };
+        assert_eq!(code_after(Ok(broken)), Some(Code::Unavailable));
     }
 }

@@ -4,7 +4,7 @@
 //! killed has written down everything it acknowledged.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -79,19 +79,34 @@ pub enum LedgerError {
 
 /// Reads all entries of the ledger at `path`. A last line without its end, which a kill may leave, is passed over.
 pub fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LedgerError::Io {
+    entries(path)?.collect()
+}
+
+/// The same, one after the other.
+pub fn entries(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+    let io = |path: &Path, source| LedgerError::Io {
         path: path.to_owned(),
         source,
-    })?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let parse = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| LedgerError::Line {
-            path: path.to_owned(),
-            line: index + 1,
-            source,
-        })
     };
-    whole.lines().enumerate().map(parse).collect()
+    let file = File::open(path).map_err(|source| io(path, source))?;
+    let (mut reader, path) = (BufReader::new(file), path.to_owned());
+    let mut number = 0;
+    Ok(std::iter::from_fn(move || {
+        let mut text = String::new();
+        if let Err(source) = reader.read_line(&mut text) {
+            return Some(Err(io(&path, source)));
+        }
+        let line = text.strip_suffix('\n')?;
+        number += 1;
+        let parsed = serde_json::from_str(line);
+        Some(parsed.map_err(|source| LedgerError::Line {
+            path: path.clone(),
+            line: number,
+            source,
+        }))
+    }))
 }
 
 /// Appends to a ledger file, or forgets where there is none.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use history::History;
 use model::SystemClock;
 use queue::{Queue, SetupError};
@@ -60,13 +60,22 @@ where
     }
 }
 
-/// What Redis remembers. Never waits for Redis: it is connected when it is first used.
-pub(crate) fn history(config: &Config) -> anyhow::Result<History> {
+/// What Redis remembers. A Redis that is away is not waited for; one that would forget markers is refused.
+async fn history(config: &Config) -> anyhow::Result<History> {
     let settings = history::Settings {
         retention: config.redis.retention,
         ..history::Settings::for_cell(config.redis.cell.clone())
     };
-    History::connect(&config.redis.url, settings).context("use redis.url")
+    let history = History::connect(&config.redis.url, settings).context("use redis.url")?;
+    match history.eviction().await {
+        Ok(None) => {}
+        Ok(Some(policy)) => bail!(
+            "the Redis at redis.url drops keys when its memory is full (maxmemory-policy is {policy}): mail would be sent \
+             twice and limits be exceeded; set its maxmemory-policy to noeviction"
+        ),
+        Err(error) => tracing::debug!(%error, "redis not asked whether it evicts"),
+    }
+    Ok(history)
 }
 
 /// The limits all workers share, with the heartbeat running in `tasks`.
@@ -80,16 +89,16 @@ pub(crate) fn throttle(config: &Config, tasks: &Tasks) -> anyhow::Result<Throttl
 }
 
 /// What an ingest service works with.
-pub(crate) fn ingest(config: &Config, queue: &Queue) -> anyhow::Result<ingest::Deps> {
+pub(crate) async fn ingest(config: &Config, queue: &Queue) -> anyhow::Result<ingest::Deps> {
     Ok(ingest::Deps {
         queue: queue.clone(),
-        history: history(config)?,
+        history: history(config).await?,
         clock: Arc::new(SystemClock),
     })
 }
 
 /// What a delivery worker works with.
-pub(crate) fn delivery(
+pub(crate) async fn delivery(
     config: &Config,
     queue: &Queue,
     tasks: &Tasks,
@@ -97,7 +106,7 @@ pub(crate) fn delivery(
 ) -> anyhow::Result<delivery::Deps> {
     Ok(delivery::Deps {
         queue: queue.clone(),
-        history: history(config)?,
+        history: history(config).await?,
         throttle: throttle(config, tasks)?,
         clock: Arc::new(SystemClock),
         hook,

@@ -11,7 +11,9 @@ pub mod demo;
 mod deps;
 pub mod load;
 pub mod local;
+mod reconcile;
 mod serve;
+mod sorted;
 mod verify;
 
 pub use cli::{Additions, main, main_with};

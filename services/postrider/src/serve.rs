@@ -41,7 +41,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(crate) async fn ingest(config: Config) -> anyhow::Result<()> {
     let shutdown = obey_signals();
     let queue = deps::queue(&config, &shutdown).await?;
-    let deps = deps::ingest(&config, &queue)?;
+    let deps = deps::ingest(&config, &queue).await?;
     let ended = Ingest::bind(config.ingest, deps).await?.run(shutdown).await;
     queue.close().await;
     ended
@@ -52,7 +52,7 @@ pub(crate) async fn delivery(config: Config, additions: Additions) -> anyhow::Re
     let shutdown = obey_signals();
     let background = Tasks::new(Shutdown::default());
     let queue = deps::queue(&config, &shutdown).await?;
-    let deps = deps::delivery(&config, &queue, &background, additions.hook)?;
+    let deps = deps::delivery(&config, &queue, &background, additions.hook).await?;
     let ended = Delivery::prepare(config.delivery, deps, &deps::host_name())?
         .run(shutdown)
         .await;
@@ -91,8 +91,9 @@ pub(crate) async fn all(
         background.spawn_vital("mailsim", mailsim.run(until));
     }
     let queue = deps::queue(&config, &shutdown).await?;
-    let ingest = Ingest::bind(config.ingest.clone(), deps::ingest(&config, &queue)?).await?;
-    let delivery_deps = deps::delivery(&config, &queue, &background, additions.hook)?;
+    let ingest_deps = deps::ingest(&config, &queue).await?;
+    let ingest = Ingest::bind(config.ingest.clone(), ingest_deps).await?;
+    let delivery_deps = deps::delivery(&config, &queue, &background, additions.hook).await?;
     let delivery = Delivery::prepare(config.delivery.clone(), delivery_deps, &deps::host_name())?;
     services.spawn_vital("ingest", ingest.run(shutdown.clone()));
     services.spawn_vital("delivery", delivery.run(shutdown.clone()));

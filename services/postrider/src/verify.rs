@@ -1,20 +1,18 @@
-//! `postrider verify`: holds what was accepted against what became of it.
+//! `postrider verify`: holds what was accepted against what became of it, however much that is.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use api::v1::WatchRequest;
 use api::v1::watch_request::Start;
-use api::v1::{EventKind, WatchRequest};
 use clap::Args;
 
-use crate::books::Books;
 use crate::client::{ApiClient, ServerArgs, report};
+use crate::reconcile::{Reconciler, Reconciliation};
 
 /// Silence after which the events are taken to be read.
 const QUIET: Duration = Duration::from_secs(2);
-/// Examples printed of each fault.
-const EXAMPLES: usize = 10;
 
 /// Flags of `verify`.
 #[derive(Debug, Args)]
@@ -46,52 +44,47 @@ pub(crate) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         Ok(response) => response.into_inner(),
         Err(status) => return Ok(report(&args.server.server, &status)),
     };
-    let mut books = Books::default();
+    let mut books = Reconciler::default();
     while let Ok(next) = tokio::time::timeout(QUIET, events.message()).await {
-        let event = match next {
-            Ok(Some(response)) => response.event,
+        match next {
+            Ok(Some(response)) => {
+                if let Some(event) = response.event {
+                    books.happened(&event)?;
+                }
+            }
             Ok(None) => break,
             Err(status) => return Ok(report(&args.server.server, &status)),
-        };
-        let Some(event) = event else { continue };
-        if event.kind() == EventKind::Accepted {
-            books.accepted(&event.job_id, &event.message_id, &event.recipient);
         }
-        books.happened(event);
     }
-    let (duplicates, faults) = match &args.ledger {
-        Some(ledger) => {
-            let reconciliation = books.reconcile(ledger)?;
-            (reconciliation.duplicates, reconciliation.faults)
-        }
-        None => (0, books.contradictions().to_vec()),
-    };
-    print(&books, duplicates, &faults);
-    Ok(if faults.is_empty() {
+    if let Some(ledger) = &args.ledger {
+        books.received(ledger)?;
+    }
+    let reconciliation = books.finish()?;
+    print(&reconciliation);
+    Ok(if reconciliation.faults.count == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn print(books: &Books, duplicates: usize, faults: &[String]) {
-    let waiting: Vec<_> = books
-        .pages()
-        .filter(|(_, page)| page.ending.is_none())
-        .collect();
-    println!("accepted  {}", books.accepted_count());
-    println!("ended     {}", books.ended_count());
-    println!("waiting   {}", waiting.len());
-    for (job, page) in waiting.iter().take(EXAMPLES) {
-        println!(
-            "  {job}  {}  after {} deferrals",
-            page.recipient,
-            page.deferrals.len()
-        );
+fn print(reconciliation: &Reconciliation) {
+    let Reconciliation {
+        accepted,
+        ended,
+        waiting,
+        duplicates,
+        faults,
+    } = reconciliation;
+    println!("accepted  {accepted}");
+    println!("ended     {ended}");
+    println!("waiting   {}", waiting.count);
+    for job in &waiting.examples {
+        println!("  {job}");
     }
     println!("received more than once  {duplicates}");
-    println!("faults    {}", faults.len());
-    for fault in faults.iter().take(EXAMPLES) {
+    println!("faults    {}", faults.count);
+    for fault in &faults.examples {
         println!("  {fault}");
     }
 }

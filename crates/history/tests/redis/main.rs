@@ -4,6 +4,7 @@
 
 mod away;
 mod entries;
+mod eviction;
 mod intent;
 mod keys;
 mod markers;

@@ -8,7 +8,8 @@ use api::v1::EventKind;
 use hdrhistogram::Histogram;
 
 use super::world::NEIGHBOURS;
-use crate::books::{Books, Reconciliation};
+use crate::books::Books;
+use crate::reconcile::{Findings, Reconciliation};
 
 /// One provider's line.
 #[derive(Debug, Default, Clone)]
@@ -52,19 +53,18 @@ pub(crate) fn lines(books: &Books) -> Vec<(&'static str, Line)> {
 }
 
 /// Holds the books against the simulator's ledger.
-pub(crate) fn balance(books: &Books, expected: usize, ledger: &Path) -> anyhow::Result<Balance> {
+pub(crate) fn balance(books: Books, expected: usize, ledger: &Path) -> anyhow::Result<Balance> {
+    let (lines, accepted) = (lines(&books), books.accepted_count());
     let Reconciliation {
         duplicates,
         mut faults,
+        ..
     } = books.reconcile(ledger)?;
-    if books.accepted_count() != expected {
-        faults.push(format!(
-            "{} of {expected} messages were accepted",
-            books.accepted_count()
-        ));
+    if accepted != expected {
+        faults.add(format!("{accepted} of {expected} messages were accepted"));
     }
     Ok(Balance {
-        lines: lines(books),
+        lines,
         duplicates,
         faults,
     })
@@ -75,13 +75,13 @@ pub(crate) fn balance(books: &Books, expected: usize, ledger: &Path) -> anyhow::
 pub(crate) struct Balance {
     lines: Vec<(&'static str, Line)>,
     duplicates: usize,
-    faults: Vec<String>,
+    faults: Findings,
 }
 
 impl Balance {
     /// Whether accepted, delivered and received are the same books.
     pub(crate) fn is_balanced(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.count == 0
     }
 }
 
@@ -118,19 +118,19 @@ impl fmt::Display for Balance {
         if self.duplicates > 0 {
             writeln!(f, "{} message(s) were received twice.", self.duplicates)?;
         }
-        if self.faults.is_empty() {
+        if self.is_balanced() {
             return writeln!(
                 f,
                 "The books balance: every accepted message ended once, as the providers' ledger has it."
             );
         }
-        for fault in self.faults.iter().take(10) {
+        for fault in &self.faults.examples {
             writeln!(f, "  {fault}")?;
         }
         writeln!(
             f,
             "The books do NOT balance: {} fault(s).",
-            self.faults.len()
+            self.faults.count
         )
     }
 }

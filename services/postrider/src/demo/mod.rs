@@ -61,7 +61,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let _ = tasks.finish(LAST_WORDS).await;
     let books = outcome?;
     stopped.context("stop the cluster")?;
-    let balance = balance::balance(&books, args.messages, &ledger)?;
+    let balance = balance::balance(books, args.messages, &ledger)?;
     print!("{balance}");
     Ok(if balance.is_balanced() {
         ExitCode::SUCCESS
@@ -135,7 +135,7 @@ async fn send_and_watch(
             },
             Some(event) = incoming.recv() => {
                 if let Some(event) = event?.event {
-                    books.happened(event);
+                    books.happened(event)?;
                 }
             },
             _ = refresh.tick() => progress.show(&books),

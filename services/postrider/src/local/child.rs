@@ -74,6 +74,11 @@ impl Child {
 
     /// SIGTERM, and waits for the end; SIGKILL after `patience`.
     pub async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        self.end_in_order(patience).await
+    }
+
+    /// The same, for a handle that something new is put into.
+    pub(crate) async fn end_in_order(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
         if self.has_ended() {
             return self.process.wait().await.context("read the exit status");
         }

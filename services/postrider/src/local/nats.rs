@@ -127,6 +127,12 @@ impl NatsServer {
         self.start_again().await
     }
 
+    /// Ends it in order, and starts it again on the same data and the same ports.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.child.end_in_order(STOP).await?;
+        self.start_again().await
+    }
+
     /// Kills it, to be started again.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         self.child.end().await
@@ -138,6 +144,11 @@ impl NatsServer {
         let (child, _) = launch(&self.setup, listen, http).await?;
         self.child = child;
         Ok(())
+    }
+
+    /// Lets it store so much from its next start on.
+    pub fn set_max_file(&mut self, max_file: ByteSize) {
+        self.setup.max_file = max_file;
     }
 
     /// The most it stores.

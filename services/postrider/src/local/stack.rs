@@ -139,6 +139,12 @@ impl Stack {
         Ok(())
     }
 
+    /// A running service.
+    pub fn service(&self, name: &str) -> anyhow::Result<&Child> {
+        let found = self.services.iter().find(|child| child.name() == name);
+        found.with_context(|| format!("no service {name} runs"))
+    }
+
     /// Takes a service out of the stack, to be killed or stopped by the caller.
     pub fn take(&mut self, name: &str) -> anyhow::Result<Child> {
         let found = self

@@ -1,6 +1,7 @@
-//! A disk of our own that can lose its power: an ext4 file system in a file, behind a loop device.
+//! A disk of our own that can lose its power or run full: an ext4 file system in a file, behind a loop device. Needs root.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,8 +9,6 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-/// Room for some tens of thousands of messages.
-const SIZE: &str = "1G";
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from now on nothing reaches the device any more, the journal
 /// included. What was not synced is lost as in a power cut.
 const CUT: &str = "import fcntl,os,struct,sys\n\
@@ -17,13 +16,18 @@ const CUT: &str = "import fcntl,os,struct,sys\n\
     fcntl.ioctl(fd,(2<<30)|(4<<16)|(ord('X')<<8)|125,struct.pack('I',2))\n";
 
 /// A mounted disk. Dropped, it is unmounted and gone.
-pub(crate) struct Disk {
+pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    /// A new one, mounted.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// Whether this process may have one.
+    pub fn is_possible() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// A new one of `size` octets, mounted.
+    pub fn new(size: u64) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("postrider-disk-")
             .tempdir()
@@ -31,7 +35,7 @@ impl Disk {
         let disk = Self { dir };
         fs::create_dir(disk.mount_point()).context("make the mount point")?;
         run(Command::new("truncate")
-            .args(["-s", SIZE])
+            .args(["-s", &size.to_string()])
             .arg(disk.image()))?;
         run(Command::new("mkfs.ext4")
             .args(["-q", "-F"])
@@ -41,24 +45,45 @@ impl Disk {
     }
 
     /// Where files are put that are to stand on it.
-    pub(crate) fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.mount_point().join("store")
     }
 
     /// Brings everything onto it that was written so far.
-    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+    pub fn sync(&self) -> anyhow::Result<()> {
         run(Command::new("sync").arg("-f").arg(self.mount_point()))
     }
 
+    /// Fills it to the last octet, as another program on the machine does.
+    pub fn fill(&self) -> anyhow::Result<()> {
+        let mut file = File::create(self.ballast()).context("make a file to fill the disk")?;
+        for piece in [1 << 20, 4 << 10, 1] {
+            let zeros = vec![0; piece];
+            loop {
+                match file.write_all(&zeros) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error).context("fill the disk"),
+                }
+            }
+        }
+        file.sync_all().context("fill the disk")
+    }
+
+    /// Removes what [`fill`](Self::fill) wrote.
+    pub fn make_room(&self) -> anyhow::Result<()> {
+        fs::remove_file(self.ballast()).context("make room on the disk")
+    }
+
     /// Cuts the power.
-    pub(crate) fn cut(&self) -> anyhow::Result<()> {
+    pub fn cut(&self) -> anyhow::Result<()> {
         run(Command::new("python3")
             .args(["-c", CUT])
             .arg(self.mount_point()))
     }
 
     /// Gives the power back: what is on the disk now is what had reached it. Nothing may have files open on it.
-    pub(crate) fn restore(&self) -> anyhow::Result<()> {
+    pub fn restore(&self) -> anyhow::Result<()> {
         self.unmount()?;
         self.mount()
     }
@@ -86,6 +111,10 @@ impl Disk {
 
     fn image(&self) -> PathBuf {
         self.dir.path().join("image")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.mount_point().join("ballast")
     }
 
     fn mount_point(&self) -> PathBuf {
