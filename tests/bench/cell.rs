@@ -14,6 +14,7 @@ use postrider::config::RawConfig;
 use postrider::local::{Child, RedisServer, free_port};
 use tokio::process::Command;
 
+use crate::meter;
 use crate::program;
 use crate::run::{self, Load};
 use crate::sink::Sink;
@@ -129,12 +130,16 @@ impl Cell {
         all.filter_map(Child::pid).collect()
     }
 
-    /// The same by name, for the table of where CPU time goes.
-    pub(crate) fn parts(&self) -> Vec<(&str, u32)> {
+    /// Prints the CPU time that each process has used since it started.
+    pub(crate) fn print_cpu(&self) -> anyhow::Result<()> {
         let servers = self.nats.iter().chain([self.redis.child()]);
-        let all = servers.chain(&self.services);
-        all.filter_map(|child| Some((child.name(), child.pid()?)))
-            .collect()
+        for child in servers.chain(&self.services) {
+            if let Some(pid) = child.pid() {
+                let used = meter::cpu(&[pid])?.as_secs_f64();
+                eprintln!("  {}: {used:.2} s", child.name());
+            }
+        }
+        Ok(())
     }
 
     /// Fails where a process has ended by itself.

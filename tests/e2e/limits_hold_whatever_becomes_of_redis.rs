@@ -10,15 +10,21 @@ use tests::{Books, Cluster, Setup, flush_all, letter, submit_all};
 
 use super::PROGRAM;
 
-const MESSAGES: usize = 2500;
+const MESSAGES: usize = 3500;
 const RATE: f64 = 100.0;
 const CONNECTIONS: u32 = 10;
 /// How much a limit may be exceeded.
 const TOLERANCE: f64 = 1.02;
-/// How much of it must be used.
+/// How much of it must be used from when Redis is struck, over [`MEASURED`]: through the fault and its end, and while
+/// both workers have more than they may send. Afterwards one of them is done first, and the other keeps to its share.
 const USED: f64 = 0.7;
+/// Seconds.
+const MEASURED: f64 = 20.0;
 /// Windows over which the limit must hold.
 const WINDOWS: [u64; 3] = [1, 5, 10];
+/// By how much, in seconds, the time from the token to the arrival may differ between messages on a busy machine. The first
+/// of a connection is given its token before the connection is made.
+const JITTER: f64 = 0.3;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy)]
@@ -49,7 +55,7 @@ async fn limits_hold_when_redis_forgets() -> anyhow::Result<()> {
 async fn hold_through(fault: Fault) -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM)
         .configured(|config| {
-            // Nothing is parked: what is measured is the limit and not how soon parked jobs are back.
+            // Little is parked: what is measured is the limit and not how soon parked jobs are back.
             config.delivery.window = 50_000;
             config.delivery.limits.rate = format!("{RATE}/s");
             config.delivery.limits.connections = CONNECTIONS;
@@ -60,7 +66,7 @@ async fn hold_through(fault: Fault) -> anyhow::Result<()> {
     let api = cluster.api(0)?;
     let mut events = api.events().await?;
     let mut books = Books::default();
-    let letters = (0..MESSAGES).map(|number| letter(&format!("customer{number}@gmail.example")));
+    let letters = (0..MESSAGES).map(|number| letter(&format!("customer@d{number}.gmail.example")));
     submit_all(&api, letters, |answer| books.accepted(answer)).await?;
     books
         .read_until_ended(MESSAGES / 10, &mut events, PATIENCE)
@@ -83,12 +89,14 @@ async fn hold_through(fault: Fault) -> anyhow::Result<()> {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    check_limit(&times);
     let since = began.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
-    let under_fault: Vec<&f64> = times.iter().filter(|time| **time > since).collect();
-    let took = under_fault.last().map_or(0.0, |last| **last - since);
-    let used = under_fault.len() as f64 / took / RATE;
+    let arrived = times
+        .iter()
+        .filter(|time| (since..since + MEASURED).contains(*time))
+        .count();
+    let used = arrived as f64 / MEASURED / RATE;
     println!("{:.0} % of the limit used", used * 100.0);
+    check_limit(&times);
     assert!(used >= USED, "{used}");
 
     let reconciled = books.reconcile(ledger);
@@ -123,7 +131,7 @@ async fn strike(cluster: &mut Cluster, fault: Fault) -> anyhow::Result<()> {
 fn check_limit(times: &[f64]) {
     for window in WINDOWS {
         let window = window as f64;
-        let allowed = (RATE + RATE * window) * TOLERANCE;
+        let allowed = (RATE + RATE * (window + JITTER)) * TOLERANCE;
         let mut first = 0;
         for (last, time) in times.iter().enumerate() {
             while time - times[first] > window {

@@ -2,6 +2,7 @@
 
 mod a_batch_is_accepted_item_by_item;
 mod a_campaign_stands_in_front_of_nobody;
+mod a_client_that_reads_nothing_delays_nobody;
 mod a_deferred_job_comes_back;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
@@ -25,6 +26,7 @@ mod broker;
 mod drained;
 mod each_reply_decides_about_its_own_message;
 mod jobs_that_come_together_are_committed_together;
+mod jobs_that_wait_together_share_a_schedule;
 mod limits_hold_whatever_becomes_of_redis;
 mod mail_that_requires_tls_never_leaves_in_the_clear;
 mod no_special_address_is_dialled;

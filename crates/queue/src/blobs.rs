@@ -4,14 +4,18 @@
 //! A body is stored before the job that names it, so a job never names what is not there. An age limit collects what no
 //! job can need any more.
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use bytes::Bytes;
 use model::JobId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use crate::QueueError;
+use crate::commit::{self, Entry};
+use crate::group::{Committed, Group};
 use crate::streams::{BODIES, WAITING_BODIES, waiting_body_subject};
 
 /// How long reading a body may take.
@@ -26,6 +30,7 @@ pub struct Blobs {
     jetstream: jetstream::Context,
     store: ObjectStore,
     waiting: Stream<()>,
+    aside: Arc<Group<Entry>>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -48,6 +53,7 @@ impl Blobs {
             jetstream: jetstream.clone(),
             store,
             waiting,
+            aside: Arc::new(Group::new(commit::MOST)),
         })
     }
 
@@ -66,8 +72,18 @@ impl Blobs {
     /// Once this returns it is as safe as a published job. Repeated for the same job, it is stored once.
     pub async fn set_aside(&self, job: JobId, body: &Bytes) -> Result<String, QueueError> {
         let subject = waiting_body_subject(&job.to_string());
-        let stored = self.jetstream.publish(subject, body.clone()).await?;
-        stored.await?;
+        let body = Entry {
+            subject,
+            headers: HeaderMap::new(),
+            payload: body.clone(),
+        };
+        let store = |bodies: Vec<Entry>| async move {
+            let stored = commit::store(&self.jetstream, &bodies).await;
+            vec![stored; bodies.len()]
+        };
+        if self.aside.commit(body.clone(), store).await != Committed::Stored {
+            commit::publish_one(&self.jetstream, &body).await?;
+        }
         Ok(format!("{WAITING}{job}"))
     }
 

@@ -1,14 +1,9 @@
-//! Stores ready jobs of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
+//! Stores messages of one stream together: one atomic batch, one sync, one acknowledgement (ADR 18).
 //!
-//! Nobody waits for company: a job that finds nothing on its way is stored at once. Those that come meanwhile gather,
-//! and the next of them to have its turn commits them all. A batch is stored whole or not at all; where it is not known
-//! to be stored, for whatever reason, each job is published alone under its own id, which the stream keeps once.
-//!
-//! Owns no task: the caller whose turn it is does the work for all. A caller that gives up half-way leaves the others
-//! to publish for themselves.
+//! A batch is stored whole or not at all; where it is not known to be stored, for whatever reason, each message is
+//! published alone, and its stream keeps it once: by its id or by its subject.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{
@@ -16,137 +11,79 @@ use async_nats::header::{
 };
 use async_nats::jetstream;
 use bytes::Bytes;
-use model::{Class, JobId};
-use tokio::sync::oneshot;
+use model::JobId;
 
-use crate::{Lane, LaneMap, QueueError};
+use crate::QueueError;
+use crate::group::{Committed, Item, Most};
 
-/// The most jobs of a batch: beyond it a sync is cheap already.
-const BATCH_JOBS: usize = 64;
-/// The most octets of a batch, unless its one job is larger.
-const BATCH_BYTES: usize = 1 << 20;
+/// Beyond so many jobs a sync is cheap already. Nobody waits for company.
+pub(crate) const MOST: Most = Most {
+    items: 64,
+    octets: 1 << 20,
+    pause: Duration::ZERO,
+};
 
-/// A job on its way to a stream.
+/// A message on its way to a stream.
 #[derive(Debug, Clone)]
-pub(crate) struct ReadyJob {
+pub(crate) struct Entry {
     pub(crate) subject: String,
-    pub(crate) id: JobId,
+    pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
 }
 
-impl ReadyJob {
-    /// The id under which the stream keeps the job once.
-    pub(crate) fn headers(&self) -> HeaderMap {
+impl Entry {
+    /// One that its stream keeps once under `id`.
+    pub(crate) fn once(subject: String, id: &str, payload: Bytes) -> Self {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, self.id.to_string());
-        headers
-    }
-}
-
-/// What became of a job in a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Committed {
-    /// It is stored.
-    Stored,
-    /// It may be or not: it is to be published alone.
-    Alone,
-}
-
-/// The groups of all ready streams, by name.
-#[derive(Debug)]
-pub(crate) struct Groups(HashMap<(Lane, Class), Group>);
-
-impl Groups {
-    pub(crate) fn of(lanes: &LaneMap) -> Self {
-        let streams = lanes
-            .lanes()
-            .flat_map(|lane| Class::ALL.map(|class| (lane.clone(), class)));
-        Self(streams.map(|stream| (stream, Group::default())).collect())
-    }
-
-    pub(crate) fn group(&self, lane: &Lane, class: Class) -> Option<&Group> {
-        self.0.get(&(lane.clone(), class))
-    }
-}
-
-/// The jobs that wait for one stream.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    /// Whose turn it is to commit.
-    turn: tokio::sync::Mutex<()>,
-    waiting: Mutex<Vec<Waiting>>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    job: ReadyJob,
-    outcome: oneshot::Sender<Committed>,
-}
-
-impl Group {
-    /// Stores `job` together with others, or says that it is to be published alone.
-    pub(crate) async fn commit(&self, jetstream: &jetstream::Context, job: &ReadyJob) -> Committed {
-        let (outcome, mut told) = oneshot::channel();
-        let job = job.clone();
-        self.lock().push(Waiting { job, outcome });
-        let _turn = tokio::select! {
-            biased;
-            outcome = &mut told => return outcome.unwrap_or(Committed::Alone),
-            turn = self.turn.lock() => turn,
-        };
-        loop {
-            // Those before us may have taken ours along and not be done telling.
-            match told.try_recv() {
-                Ok(outcome) => return outcome,
-                Err(oneshot::error::TryRecvError::Closed) => return Committed::Alone,
-                Err(oneshot::error::TryRecvError::Empty) => {}
-            }
-            let batch = self.take();
-            let outcome = store(jetstream, &batch).await;
-            for waiting in batch {
-                // Nobody may be waiting for this one; it is stored all the same.
-                let _ = waiting.outcome.send(outcome);
-            }
+        headers.insert(NATS_MESSAGE_ID, id);
+        Self {
+            subject,
+            headers,
+            payload,
         }
     }
+}
 
-    /// The next batch: what came first.
-    fn take(&self) -> Vec<Waiting> {
-        let mut waiting = self.lock();
-        let mut bytes = 0;
-        let fits = waiting.iter().take(BATCH_JOBS).take_while(|next| {
-            bytes += next.job.payload.len();
-            bytes <= BATCH_BYTES
-        });
-        let count = fits.count().max(1).min(waiting.len());
-        waiting.drain(..count).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Item for Entry {
+    fn octets(&self) -> usize {
+        self.payload.len()
     }
 }
 
 /// Stores all of `batch` or none.
-async fn store(jetstream: &jetstream::Context, batch: &[Waiting]) -> Committed {
-    let stored = match batch {
-        [] => return Committed::Alone,
-        [only] => publish_one(jetstream, &only.job).await,
-        [rest @ .., last] => publish_all(jetstream, rest, &last.job).await,
-    };
-    match stored {
+pub(crate) async fn store(jetstream: &jetstream::Context, batch: &[Entry]) -> Committed {
+    match store_all(jetstream, batch).await {
         Ok(()) => Committed::Stored,
         Err(error) => {
-            tracing::debug!(%error, jobs = batch.len(), "jobs not committed together, publishing each alone");
+            tracing::debug!(%error, messages = batch.len(), "not committed together, publishing each alone");
             Committed::Alone
         }
     }
 }
 
-async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(), QueueError> {
-    let (subject, payload) = (job.subject.clone(), job.payload.clone());
+/// The same. An error says little of what was stored, only that nothing was or everything.
+pub(crate) async fn store_all(
+    jetstream: &jetstream::Context,
+    batch: &[Entry],
+) -> Result<(), QueueError> {
+    match batch {
+        [] => Ok(()),
+        [only] => publish_one(jetstream, only).await,
+        [rest @ .., last] => publish_all(jetstream, rest, last).await,
+    }
+}
+
+pub(crate) async fn publish_one(
+    jetstream: &jetstream::Context,
+    entry: &Entry,
+) -> Result<(), QueueError> {
+    let Entry {
+        subject,
+        headers,
+        payload,
+    } = entry.clone();
     jetstream
-        .publish_with_headers(subject, job.headers(), payload)
+        .publish_with_headers(subject, headers, payload)
         .await?
         .await?;
     Ok(())
@@ -155,21 +92,21 @@ async fn publish_one(jetstream: &jetstream::Context, job: &ReadyJob) -> Result<(
 /// One atomic batch (ADR-50 of NATS): `rest` without an answer, and `last`, which commits.
 async fn publish_all(
     jetstream: &jetstream::Context,
-    rest: &[Waiting],
-    last: &ReadyJob,
+    rest: &[Entry],
+    last: &Entry,
 ) -> Result<(), QueueError> {
     let (id, size) = (JobId::fresh().to_string(), rest.len() + 1);
-    let headers = |sequence: usize, job: &ReadyJob| {
-        let mut headers = job.headers();
+    let headers = |sequence: usize, entry: &Entry| {
+        let mut headers = entry.headers.clone();
         headers.insert(NATS_BATCH_ID, id.as_str());
         headers.insert(NATS_BATCH_SEQUENCE, sequence.to_string());
         headers
     };
     let client = jetstream.client();
-    for (index, Waiting { job, .. }) in rest.iter().enumerate() {
-        let headers = headers(index + 1, job);
+    for (index, entry) in rest.iter().enumerate() {
+        let headers = headers(index + 1, entry);
         client
-            .publish_with_headers(job.subject.clone(), headers, job.payload.clone())
+            .publish_with_headers(entry.subject.clone(), headers, entry.payload.clone())
             .await
             .map_err(QueueError::refused)?;
     }

@@ -20,6 +20,9 @@ pub enum QueueError {
     /// A schedule was answered as a duplicate: nothing was stored.
     #[error("schedule was answered as a duplicate and not stored")]
     ScheduleNotStored,
+    /// It may be scheduled or not, together with others.
+    #[error("not known whether it was stored")]
+    NotKnown,
     /// Something else was stored under the same subject meanwhile.
     #[error("superseded by a later message")]
     Superseded,
@@ -32,7 +35,7 @@ impl QueueError {
     /// Whether the same request may succeed when it is repeated at once.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unacknowledged(_) => true,
+            Self::Unacknowledged(_) | Self::NotKnown => true,
             Self::Full(_)
             | Self::TooLarge(_)
             | Self::ScheduleNotStored

@@ -101,6 +101,16 @@ impl Lane {
         format!("ds.{}.{job}", self.scope(class))
     }
 
+    /// The subject of the schedule of a bundle: `ds.<class>.<group>.<lane>.bundle.<bundle>`.
+    pub(crate) fn bundle_subject(&self, class: Class, bundle: &str) -> String {
+        format!("ds.{}.bundle.{bundle}", self.scope(class))
+    }
+
+    /// The subject of the list of a bundle's jobs: `ds.<class>.<group>.<lane>.list.<bundle>`. `*` for all.
+    pub(crate) fn list_subject(&self, class: Class, bundle: &str) -> String {
+        format!("ds.{}.list.{bundle}", self.scope(class))
+    }
+
     /// The subject on which schedules of this lane become due: `dr.<class>.<group>.<lane>`.
     pub(crate) fn due_subject(&self, class: Class) -> String {
         format!("dr.{}", self.scope(class))

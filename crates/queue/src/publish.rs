@@ -1,20 +1,18 @@
-//! Puts jobs into the queue: ready now, or at their time.
+//! Puts ready jobs into the queue. Those that are to wait: `schedules.rs`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::header::{
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
-};
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, publish::PublishAck};
-use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use model::{Class, Domain, JobId, Sabotage, Timestamp};
+use model::{Class, Domain, JobId};
+use tokio::sync::Semaphore;
 
-use crate::commit::{Committed, Groups, ReadyJob};
-use crate::{Lane, LaneMap, QueueError};
+use crate::bundle::{self, Finder, WaitingJob};
+use crate::commit::{self, Entry};
+use crate::group::{Committed, Groups};
+use crate::{Lane, LaneMap, QueueError, Stage};
 
 /// How often an unacknowledged publish is repeated, and how long to wait before.
 const PAUSES: [Duration; 3] = [
@@ -23,21 +21,36 @@ const PAUSES: [Duration; 3] = [
     Duration::from_millis(1500),
 ];
 
+/// Far below what nats-server takes, 50 batches of one stream.
+const UNPACKING: usize = 8;
+
 /// Puts jobs into the queue; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    jetstream: jetstream::Context,
-    lanes: LaneMap,
-    groups: Arc<Groups>,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) lanes: LaneMap,
+    ready: Arc<Groups<Entry>>,
+    pub(crate) waiting: Arc<Groups<WaitingJob>>,
+    /// By stream.
+    pub(crate) finders: Arc<HashMap<String, Finder>>,
+    /// How many bundles are unpacked at once: the broker takes so many batches of a stream.
+    pub(crate) unpacking: Arc<Semaphore>,
 }
 
 impl Publisher {
     pub(crate) fn new(jetstream: jetstream::Context, lanes: LaneMap) -> Self {
-        let groups = Arc::new(Groups::of(&lanes));
+        let finder = |lane: &Lane, class| (lane.stream(class, Stage::Deferred), Finder::default());
+        let finders = lanes
+            .lanes()
+            .flat_map(|lane| Class::ALL.map(|class| finder(lane, class)))
+            .collect();
         Self {
             jetstream,
+            ready: Arc::new(Groups::of(&lanes, commit::MOST)),
+            waiting: Arc::new(Groups::of(&lanes, bundle::MOST)),
+            finders: Arc::new(finders),
+            unpacking: Arc::new(Semaphore::new(UNPACKING)),
             lanes,
-            groups,
         }
     }
 
@@ -58,127 +71,26 @@ impl Publisher {
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let job = ReadyJob {
-            subject: lane.ready_subject(class, to),
-            id: job,
-            payload,
+        let job = Entry::once(lane.ready_subject(class, to), &job.to_string(), payload);
+        let store = |jobs: Vec<Entry>| async move {
+            let stored = commit::store(&self.jetstream, &jobs).await;
+            vec![stored; jobs.len()]
         };
-        let stored = match self.groups.group(lane, class) {
-            Some(group) => group.commit(&self.jetstream, &job).await,
+        let stored = match self.ready.group(lane, class) {
+            Some(group) => group.commit(job.clone(), store).await,
             None => Committed::Alone,
         };
         match stored {
             Committed::Stored => Ok(()),
-            Committed::Alone => {
-                let headers = job.headers();
-                let stored = self.publish(&job.subject, headers, job.payload).await;
-                stored.map(drop)
-            }
+            Committed::Alone | Committed::Unknown => self.publish(job).await.map(drop),
         }
-    }
-
-    /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.
-    ///
-    /// Carries no `Nats-Msg-Id`: JetStream would answer a repeated id as a duplicate and store nothing, and the
-    /// acknowledgement of the job that follows would lose the mail.
-    pub async fn schedule(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-        at: Timestamp,
-        payload: Bytes,
-    ) -> Result<(), QueueError> {
-        let lane = self.lanes.lane(to);
-        let mut headers = schedule_headers(at, lane.due_subject(class));
-        if Sabotage::ScheduleWithId.is_on() {
-            headers.insert(async_nats::header::NATS_MESSAGE_ID, job.to_string());
-        }
-        let stored = self
-            .publish(&lane.schedule_subject(class, job), headers, payload)
-            .await?;
-        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
-            Err(QueueError::ScheduleNotStored)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The payload of a job's pending schedule, if it has one.
-    pub async fn pending_schedule(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-    ) -> Result<Option<Bytes>, QueueError> {
-        let lane = self.lanes.lane(to);
-        let stream = self.deferred_stream(lane, class).await?;
-        let pending = last(&stream, &lane.schedule_subject(class, job)).await?;
-        Ok(pending.map(|message| message.payload))
-    }
-
-    /// Makes a job that waits for its time due at once. One that fires meanwhile, or waits for nothing, is left alone.
-    pub async fn hasten(&self, class: Class, to: &Domain, job: JobId) -> Result<(), QueueError> {
-        let lane = self.lanes.lane(to);
-        let subject = lane.schedule_subject(class, job);
-        let stream = self.deferred_stream(lane, class).await?;
-        let Some(pending) = last(&stream, &subject).await? else {
-            return Ok(());
-        };
-        let mut headers = schedule_headers(Timestamp::UNIX_EPOCH, lane.due_subject(class));
-        // Without it, a schedule that fires between the two calls would be sent and come back as a second job.
-        headers.insert(
-            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            HeaderValue::from(pending.sequence),
-        );
-        match self.publish_once(&subject, headers, pending.payload).await {
-            Ok(_) | Err(QueueError::Superseded) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes a job's pending schedule, if it has one.
-    pub async fn purge_schedule(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-    ) -> Result<(), QueueError> {
-        let lane = self.lanes.lane(to);
-        let stream = self.deferred_stream(lane, class).await?;
-        stream
-            .purge()
-            .filter(lane.schedule_subject(class, job))
-            .await
-            .map(drop)
-            .map_err(QueueError::refused)
-    }
-
-    async fn deferred_stream(
-        &self,
-        lane: &Lane,
-        class: Class,
-    ) -> Result<jetstream::stream::Stream<()>, QueueError> {
-        let name = lane.stream(class, crate::Stage::Deferred);
-        self.jetstream
-            .get_stream_no_info(name)
-            .await
-            .map_err(QueueError::refused)
     }
 
     /// Publishes until it is acknowledged, a few times at most.
-    async fn publish(
-        &self,
-        subject: &str,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<PublishAck, QueueError> {
+    pub(crate) async fn publish(&self, entry: Entry) -> Result<PublishAck, QueueError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let error = match self
-                .publish_once(subject, headers.clone(), payload.clone())
-                .await
-            {
+            let error = match self.publish_once(entry.clone()).await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
@@ -189,35 +101,11 @@ impl Publisher {
         }
     }
 
-    async fn publish_once(
-        &self,
-        subject: &str,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<PublishAck, QueueError> {
+    pub(crate) async fn publish_once(&self, entry: Entry) -> Result<PublishAck, QueueError> {
         let acknowledged = self
             .jetstream
-            .publish_with_headers(subject.to_owned(), headers, payload)
+            .publish_with_headers(entry.subject, entry.headers, entry.payload)
             .await?;
         Ok(acknowledged.await?)
-    }
-}
-
-fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_SCHEDULE, format!("@at {at}"));
-    headers.insert(NATS_SCHEDULE_TARGET, due_subject);
-    headers
-}
-
-/// The last message of a subject, if it has one.
-async fn last(
-    stream: &jetstream::stream::Stream<()>,
-    subject: &str,
-) -> Result<Option<StreamMessage>, QueueError> {
-    match stream.get_last_raw_message_by_subject(subject).await {
-        Ok(message) => Ok(Some(message)),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(QueueError::refused(error)),
     }
 }

@@ -14,7 +14,7 @@ use model::{Class, Timestamp};
 use tokio::time::Instant;
 
 use crate::streams::WORKERS;
-use crate::{Hold, Holds, Lane, QueueError, Stage};
+use crate::{Bundle, Hold, Holds, Lane, QueueError, Stage};
 
 /// How long a pull waits for jobs. Also bounds how stale the proof of a fresh hold is.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,6 +24,25 @@ const BATCH_BYTES: usize = 8 << 20;
 const UNDERWAY: Duration = Duration::from_secs(5);
 /// How many jobs of a batch were not handed out (ADR-13 of NATS).
 const PENDING: &str = "Nats-Pending-Messages";
+
+/// What a pull brings.
+#[derive(Debug)]
+pub enum Taken {
+    /// A job.
+    Job(Pulled),
+    /// Jobs that came due together, to be put back one by one with [`Publisher::unpack`](crate::Publisher::unpack).
+    Bundle(Bundle),
+}
+
+impl Taken {
+    /// Octets of its payload.
+    pub fn octets(&self) -> usize {
+        match self {
+            Self::Job(pulled) => pulled.payload.len(),
+            Self::Bundle(bundle) => bundle.octets(),
+        }
+    }
+}
 
 /// A job as it came from the queue.
 #[derive(Debug)]
@@ -47,8 +66,9 @@ pub struct Pulled {
 pub struct Puller {
     jetstream: jetstream::Context,
     stream: Arc<str>,
+    lane: Lane,
+    class: Class,
     stage: Stage,
-    overflow: bool,
     holds: Holds,
 }
 
@@ -69,8 +89,9 @@ impl Puller {
         Ok(Self {
             jetstream: jetstream.clone(),
             stream: stream.into(),
+            lane: lane.clone(),
+            class,
             stage,
-            overflow: lane.is_overflow(),
             holds,
         })
     }
@@ -84,7 +105,7 @@ impl Puller {
     pub async fn pull(
         &self,
         limit: usize,
-    ) -> Result<impl Stream<Item = Result<Pulled, QueueError>> + '_, QueueError> {
+    ) -> Result<impl Stream<Item = Result<Taken, QueueError>> + '_, QueueError> {
         let began = Instant::now();
         let client = self.jetstream.client();
         let batch = Batch::ask(&client, &self.stream, limit).await?;
@@ -107,7 +128,7 @@ impl Puller {
         &self,
         message: async_nats::Message,
         began: Instant,
-    ) -> Result<Option<Pulled>, QueueError> {
+    ) -> Result<Option<Taken>, QueueError> {
         let context = self.jetstream.clone();
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
@@ -118,14 +139,23 @@ impl Puller {
         let Some(hold) = self.holds.take(&self.stream, sequence, acker, began) else {
             return Ok(None);
         };
-        Ok(Some(Pulled {
+        if let Some(id) = Bundle::id_in(message.headers.as_ref()) {
+            return Ok(Some(Taken::Bundle(Bundle {
+                id,
+                lane: self.lane.clone(),
+                class: self.class,
+                payload: message.payload,
+                hold,
+            })));
+        }
+        Ok(Some(Taken::Job(Pulled {
             payload: message.payload,
             redelivered: delivered > 1,
             stored_at,
             stage: self.stage,
-            overflowed: self.overflow,
+            overflowed: self.lane.is_overflow(),
             hold,
-        }))
+        })))
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use history::History;
 use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
-use queue::{Publisher, Pulled, QueueError, Stage, Tombstones};
+use queue::{Bundle, Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{Route, RouteError, Routing};
 use tokio::sync::watch;
 
@@ -20,6 +20,8 @@ use crate::window::Place;
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
+/// When a job is taken again of whose earlier run nothing could be known.
+const LATER: Duration = Duration::from_secs(2);
 /// How far the broker's clock may be ahead of ours.
 const CLOCKS: Duration = Duration::from_secs(5);
 /// The pauses before a marker that could not be read is asked for again; longer together than Redis needs to fail over.
@@ -53,6 +55,8 @@ enum Next {
     Ended(Bytes),
     /// An earlier run of it had been deferred: its schedule goes on.
     Forget,
+    /// What became of an earlier run of it cannot be known now.
+    Later,
     /// Its time has not come.
     Park(Duration),
 }
@@ -82,8 +86,17 @@ impl Intake {
                 tracing::info!(%job, "job was deferred before, its schedule goes on");
                 log_unsettled(held.hold.settle().await);
             }
+            Next::Later => held.postpone(LATER).await,
             Next::Park(delay) => self.settler.park(held, delay).await,
         }
+    }
+
+    /// Puts the jobs of a bundle back into the queue, each for itself. Where that fails they are tried again soon.
+    pub(crate) async fn unpack(&self, bundle: Bundle, place: Place) {
+        if let Err(error) = self.publisher.unpack(bundle).await {
+            tracing::warn!(%error, "jobs that are due not put back yet, trying again");
+        }
+        drop(place);
     }
 
     async fn decide(&self, held: &InHand) -> Next {
@@ -117,7 +130,7 @@ impl Intake {
                 redelivered,
                 stored_at,
                 overflowed,
-                _place: place,
+                place,
             }),
             Err(error) => {
                 tracing::error!(%error, "job is not readable, leaving it in the queue");
@@ -138,10 +151,17 @@ impl Intake {
         if let Some(event) = self.marker(held.job.id).await {
             return Some(Next::Ended(event));
         }
-        if held.redelivered && self.has_later_schedule(&held.job).await {
-            return Some(Next::Forget);
+        if !held.redelivered && !self.may_predate_the_connection(held) {
+            return None;
         }
-        None
+        match self.has_later_schedule(&held.job).await {
+            Ok(true) => Some(Next::Forget),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::debug!(job = %held.job.id, %error, "schedule not looked up, job is tried later");
+                Some(Next::Later)
+            }
+        }
     }
 
     /// Whether a job that comes as fresh may have been in somebody's hands: a nats-server that crashed forgets how often
@@ -170,21 +190,13 @@ impl Intake {
     }
 
     /// Whether an earlier run of this job deferred or parked it before it died.
-    async fn has_later_schedule(&self, job: &Job) -> bool {
-        match self
+    async fn has_later_schedule(&self, job: &Job) -> Result<bool, QueueError> {
+        let pending = self
             .publisher
             .pending_schedule(job.class, job.destination(), job.id)
-            .await
-        {
-            Ok(Some(payload)) => {
-                api::decode_job(payload).is_ok_and(|scheduled| scheduled.attempt >= job.attempt)
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::debug!(job = %job.id, %error, "schedule not looked up");
-                false
-            }
-        }
+            .await?;
+        let scheduled = pending.and_then(|payload| api::decode_job(payload).ok());
+        Ok(scheduled.is_some_and(|scheduled| scheduled.attempt >= job.attempt))
     }
 
     /// The end of a job that was cancelled, whose time is over or whose content is not what was accepted.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use queue::{Puller, QueueError};
+use queue::{Puller, QueueError, Taken};
 use runtime::{Shutdown, Tasks};
 
 use crate::intake::Intake;
@@ -54,12 +54,19 @@ async fn pull(
             Err(_) if taken > 0 => break,
             Err(error) => return Err(error),
         };
-        let Some(place) = seats.take(pulled.payload.len()).await else {
+        let Some(place) = seats.take(pulled.octets()).await else {
             break;
         };
         taken += 1;
         let intake = Arc::clone(intake);
-        tasks.spawn("intake", async move { intake.take(pulled, place).await });
+        match pulled {
+            Taken::Job(pulled) => {
+                tasks.spawn("intake", async move { intake.take(pulled, place).await });
+            }
+            Taken::Bundle(bundle) => {
+                tasks.spawn("unpack", async move { intake.unpack(bundle, place).await });
+            }
+        }
     }
     Ok(())
 }

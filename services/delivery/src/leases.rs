@@ -12,12 +12,11 @@ use runtime::{Shutdown, Tasks};
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::lane;
+use crate::sites::SLOW_SHARE;
 use crate::window::Window;
 
 /// How long a change of workers settles before lanes move: several often come or go together.
 const SETTLE: Duration = Duration::from_millis(300);
-/// What stays in hand for long has one part in so many of the whole window.
-pub(crate) const SLOW_SHARE: usize = 4;
 /// How often jobs that stay for long make room for others.
 const RELIEF: Duration = Duration::from_secs(1);
 /// The pause after lanes could not be leased.
@@ -48,15 +47,13 @@ impl Leases {
         config: &Config,
         tasks: &Tasks,
     ) -> Self {
-        let slow = config.window / SLOW_SHARE;
-        let slow_bytes = config.window_bytes.0 / SLOW_SHARE as u64;
         Self {
             queue: queue.clone(),
             holds,
+            window: config.window - config.window / SLOW_SHARE,
+            window_bytes: config.window_bytes.0 - config.window_bytes.0 / SLOW_SHARE as u64,
+            slow: intake.sites.slow(),
             intake,
-            window: config.window - slow,
-            window_bytes: config.window_bytes.0 - slow_bytes,
-            slow: Window::new(slow, slow_bytes),
             leased: Vec::new(),
             pulling: tasks.shutdown().child(),
             tasks: tasks.clone(),

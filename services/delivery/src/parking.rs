@@ -6,6 +6,9 @@
 //! above the share is parked at once: a backlog of the slow site's jobs passes through the window at the pace of the queue,
 //! and what stands behind it has its turn within seconds.
 //!
+//! A site that sends nothing has its jobs back after a time that doubles, and no more of them in a second than cost little:
+//! a million jobs that wait for a provider that has stopped must not keep the queue busy (ADR 20).
+//!
 //! A site that is slow and still sends (its provider has a limit, or is far away) must not run dry while its jobs are
 //! parked. It keeps what it sends in the shortest time that a job can be parked, and the others come back at the pace at
 //! which it sends, and a little faster.
@@ -29,8 +32,10 @@ const TRICKLE: f64 = 0.2;
 const MEMORY_OF_PACE: f64 = 0.8;
 /// Parked jobs come back so much faster than the site sends, that it does not run dry.
 const OVERBOOKED: f64 = 1.25;
-/// The longest that a job is parked at a site that sends.
-const LONGEST: Duration = Duration::from_secs(32 * 60);
+/// The most parked jobs that come back in a second to a site that sends nothing.
+const PROBES: f64 = 250.0;
+/// The longest that a job is parked for others to come back before it.
+const LONGEST: Duration = Duration::from_secs(64 * 60);
 
 /// How slow a site is.
 #[derive(Debug, Default)]
@@ -41,6 +46,8 @@ pub(crate) struct Parking {
     taken: u64,
     /// When the next parked job is to come back.
     next_return: Option<Instant>,
+    /// When the last of them is back.
+    last_return: Option<Instant>,
     doublings: u32,
     last_doubled: Option<Instant>,
     slow_until: Option<Instant>,
@@ -88,20 +95,29 @@ impl Parking {
         (self.pace * OVERBOOKED * soonest.as_secs_f64()) as usize
     }
 
-    /// For how long the next job is parked, at least `soonest`; `base` where the site sends nothing.
+    /// For how long the next job is parked, at least `soonest`; around `base` or longer where the site sends nothing.
     pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
-        if self.pace < TRICKLE {
-            return spread(base);
-        }
-        let returns = self.next_return.map_or(now, |next| next.max(now));
-        let returns = returns.max(now + soonest);
-        self.next_return = Some(returns + Duration::from_secs_f64(1.0 / (self.pace * OVERBOOKED)));
-        let time = returns - now;
-        if time < LONGEST {
-            return time;
-        }
-        self.next_return = Some(now + LONGEST);
-        LONGEST.mul_f64(rand::rng().random_range(0.5..=1.0))
+        let (pace, least) = if self.pace < TRICKLE {
+            (PROBES, spread(base))
+        } else {
+            (self.pace * OVERBOOKED, Duration::ZERO)
+        };
+        let turn = self.next_return.map_or(now, |next| next.max(now));
+        let turn = turn.max(now + soonest);
+        let time = if turn - now < LONGEST {
+            self.next_return = Some(turn + Duration::from_secs_f64(1.0 / pace));
+            least.max(turn - now)
+        } else {
+            self.next_return = Some(now + LONGEST);
+            LONGEST.mul_f64(rand::rng().random_range(0.5..=1.0))
+        };
+        self.last_return = self.last_return.max(Some(now + time));
+        time
+    }
+
+    /// Whether parked jobs are still to come back, which must find what is known of their site.
+    pub(crate) fn expects_any(&self, now: Instant) -> bool {
+        self.last_return.is_some_and(|last| now < last + PATIENCE)
     }
 
     /// A site that kept up for one parking time is forgiven.
@@ -152,10 +168,33 @@ mod tests {
             parking.measure(6000);
         }
         assert_eq!(parking.sends_until(soonest), 0);
-        assert!(
-            parking.time(base, soonest, now) <= 2 * base,
-            "it sends nothing any more"
-        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_site_that_sends_nothing_comes_back_a_few_a_second() {
+        let mut parking = Parking::default();
+        let (soonest, now) = (Duration::from_secs(60), Instant::now());
+        let mut times: Vec<f64> = (0..500_000)
+            .map(|_| parking.time(SHORTEST, soonest, now).as_secs_f64())
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let most = times
+            .chunk_by(|a, b| a.floor() == b.floor())
+            .map(<[f64]>::len);
+        assert!(most.max() <= Some(PROBES as usize + 1));
+        assert!(times[0] >= 60.0 && times[499_999] < 2100.0);
+        assert!(parking.expects_any(now + Duration::from_secs(2000)));
+        assert!(!parking.expects_any(now + Duration::from_secs(2100)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_jobs_of_a_site_that_sends_nothing_come_back_around_its_time() {
+        let mut parking = Parking::default();
+        let (base, now) = (SHORTEST * 32, Instant::now());
+        for _ in 0..100 {
+            let time = parking.time(base, Duration::from_secs(60), now);
+            assert!(time >= base / 2 && time <= base * 3 / 2, "{time:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

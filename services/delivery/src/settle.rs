@@ -34,7 +34,7 @@ pub(crate) struct InHand {
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
     pub(crate) overflowed: bool,
     /// Its place in the window, free again when this is dropped.
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 impl InHand {
@@ -146,9 +146,10 @@ impl Settler {
     }
 
     async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
+        let may_share = !held.redelivered;
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        self.schedule(&mut job, at).await;
+        self.schedule(&mut job, at, may_share).await;
         self.record(api::encode_event(&event)).await?;
         hold.settle().await
     }
@@ -158,9 +159,10 @@ impl Settler {
         if !held.hold.is_proven() {
             return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
         }
+        let may_share = !held.redelivered;
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        self.schedule(&mut job, at).await;
+        self.schedule(&mut job, at, may_share).await;
         if let Err(error) = hold.settle().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
         }
@@ -169,20 +171,26 @@ impl Settler {
     /// Stores the job's next schedule, however long that takes: until then the job is held. Its body is set aside first.
     ///
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
-    /// lies far enough ahead.
-    async fn schedule(&self, job: &mut Job, mut at: Timestamp) {
+    /// lies far enough ahead, and replaces the one before under the job's own subject. There a job that may have a twin
+    /// belongs from the first: it has that of its twin replaced, too.
+    async fn schedule(&self, job: &mut Job, mut at: Timestamp, may_share: bool) {
         self.set_body_aside(job).await;
         let job = &*job;
         let payload: bytes::Bytes = api::encode_job(job).into();
-        let to = job.destination();
-        while let Err(error) = self
-            .publisher
-            .schedule(job.class, to, job.id, at, payload.clone())
-            .await
-        {
+        let (publisher, to) = (&self.publisher, job.destination());
+        let (class, id) = (job.class, job.id);
+        let mut stored = if may_share {
+            publisher
+                .schedule_with_others(class, to, id, at, payload.clone())
+                .await
+        } else {
+            publisher.schedule(class, to, id, at, payload.clone()).await
+        };
+        while let Err(error) = stored {
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(PAUSE).await;
             at = at.max(self.after(self.soonest));
+            stored = publisher.schedule(class, to, id, at, payload.clone()).await;
         }
     }
 

@@ -1,7 +1,8 @@
 //! Jobs that go to the same set of mail exchangers, and how many connections serve them.
 //!
 //! Domains with the same MX host set share a site, and so its connections, where their mail is sent the same way; the
-//! provider's limits hold over all of its sites. A site exists while it has jobs or connections.
+//! provider's limits hold over all of its sites. A site exists while it has jobs or connections, or has parked jobs: these
+//! come back to a site that knows how slow it was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,9 +97,14 @@ impl Site {
         Some(held)
     }
 
+    /// How many jobs are waiting.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Whether a job is waiting.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.lock().waiting.len() > 0
+        self.waiting() > 0
     }
 
     /// Every waiting job.
@@ -174,10 +180,11 @@ impl Site {
         self.lock().sessions -= 1;
     }
 
-    /// Whether nothing is left of it.
+    /// Whether nothing is left of it, and nothing that was parked is to come back.
     pub(crate) fn is_unused(&self) -> bool {
         let state = self.lock();
-        state.waiting.len() == 0 && state.sessions == 0
+        let is_idle = state.waiting.len() == 0 && state.sessions == 0;
+        is_idle && !state.parking.expects_any(Instant::now())
     }
 }
 

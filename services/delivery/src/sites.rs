@@ -10,11 +10,19 @@ use model::Path;
 use routing::Route;
 use runtime::Tasks;
 
-use crate::config::{LimitTable, Transport, TransportTable};
+use crate::config::{Config, LimitTable, Transport, TransportTable};
 use crate::sender::Sender;
 use crate::session;
 use crate::settle::InHand;
 use crate::site::Site;
+use crate::window::Window;
+
+/// What stays in hand for long has one part in so many of the whole window.
+pub(crate) const SLOW_SHARE: usize = 4;
+/// A slow site keeps one part in so many of it.
+const SITE_SHARE: usize = 40;
+/// Where one part in so many of it waits for one site already, what comes for that site stands with what stays for long.
+const CROWD: usize = 400;
 
 /// Mail to the same hosts that is sent the same way shares a site.
 type ByKey = HashMap<(routing::Site, Transport), Arc<Site>>;
@@ -25,28 +33,31 @@ pub(crate) struct Sites {
     by_key: Arc<Mutex<ByKey>>,
     limits: Arc<LimitTable>,
     transport: Arc<TransportTable>,
-    /// What a slow site keeps of the window.
-    share: usize,
+    /// Jobs in hand at most.
+    window: usize,
+    /// The room for what stays in hand for long.
+    slow: Window,
     sender: Arc<Sender>,
     tasks: Tasks,
 }
 
 impl Sites {
-    pub(crate) fn new(
-        limits: LimitTable,
-        transport: TransportTable,
-        share: usize,
-        sender: Arc<Sender>,
-        tasks: Tasks,
-    ) -> Self {
+    pub(crate) fn new(config: &Config, sender: Arc<Sender>, tasks: Tasks) -> Self {
+        let slow_octets = config.window_bytes.0 / SLOW_SHARE as u64;
         Self {
             by_key: Arc::default(),
-            limits: Arc::new(limits),
-            transport: Arc::new(transport),
-            share,
+            limits: Arc::new(config.limits.clone()),
+            transport: Arc::new(config.transport.clone()),
+            window: config.window,
+            slow: Window::new(config.window / SLOW_SHARE, slow_octets),
             sender,
             tasks,
         }
+    }
+
+    /// The room for what stays in hand for long, of all streams.
+    pub(crate) fn slow(&self) -> Window {
+        self.slow.clone()
     }
 
     /// Queues a job for the site of `route`, and opens a connection where one more is worth it. At shutdown the job
@@ -61,6 +72,11 @@ impl Sites {
         let site = by_key
             .entry((route.site().clone(), transport))
             .or_insert_with(|| Arc::new(self.site(route, transport)));
+        // A site that has fallen silent is noticed within seconds, and its jobs fill a stream's window within less.
+        let crowd = self.window / CROWD;
+        if (crowd..crowd + self.share()).contains(&site.waiting()) {
+            held.place.move_to(&self.slow);
+        }
         site.push_back(held);
         if let Some(base) = site.was_slow() {
             self.park_above_share(site, base);
@@ -70,18 +86,26 @@ impl Sites {
         }
     }
 
-    /// Parks what waits at sites that do not keep up. They share `most` places evenly, and the first `most` of them keep at
-    /// least the job that is being tried. To be called once a second.
-    pub(crate) fn park_slow(&self, most: usize) {
-        let slow: Vec<(Arc<Site>, Duration)> = self
-            .lock()
+    /// What a slow site keeps of the window.
+    fn share(&self) -> usize {
+        self.window / SITE_SHARE
+    }
+
+    /// Parks what waits at sites that do not keep up. They share one part in [`SLOW_SHARE`] of the window evenly, and as many
+    /// of them as that has places keep at least the job that is being tried. Forgets sites of which nothing is left. To be called once a second.
+    pub(crate) fn park_slow(&self) {
+        let most = self.window / SLOW_SHARE;
+        let mut by_key = self.lock();
+        by_key.retain(|_, site| !site.is_unused());
+        let slow: Vec<(Arc<Site>, Duration)> = by_key
             .values()
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
             .collect();
+        drop(by_key);
         let part = most / slow.len().max(1);
         for (number, (site, base)) in slow.into_iter().enumerate() {
             let part = if number < most { part.max(1) } else { 0 };
-            site.keep(self.share.min(part), part, self.soonest());
+            site.keep(self.share().min(part), part, self.soonest());
             let parked = self.park_above_share(&site, base);
             if parked > 0 {
                 tracing::info!(provider = %site.path.provider, jobs = parked, ?base, "site is slow, jobs parked");

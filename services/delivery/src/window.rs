@@ -2,7 +2,7 @@
 //!
 //! A job that stays for long (its exchanger does not answer, its provider is at its limit) must not stand in the way of
 //! those behind it in the stream. So after [`PATIENCE`] it moves to a room that all streams share, as long as there is
-//! any, and its place is free for the next.
+//! any, and its place is free for the next. One that has to wait behind many of its site moves there at once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -48,12 +48,8 @@ impl Window {
         while let Some((since, place)) = taken.front()
             && since.elapsed() >= PATIENCE
         {
-            if let Some(spot) = place.upgrade() {
-                let mut spot = lock(&spot);
-                match slow.try_spot(spot.kib) {
-                    Some(elsewhere) => *spot = elsewhere,
-                    None => return,
-                }
+            if place.upgrade().is_some_and(|spot| !move_to(slow, &spot)) {
+                return;
             }
             taken.pop_front();
         }
@@ -69,6 +65,7 @@ impl Window {
         let room = try_acquire(&self.kib, kib.min(self.kib_limit))?;
         Some(Spot {
             kib,
+            has_moved: true,
             _seat: seat,
             _room: Some(room),
         })
@@ -113,25 +110,46 @@ impl Seats {
         let room = acquire(&self.window.kib, kib).await;
         let spot = Arc::new(Mutex::new(Spot {
             kib,
+            has_moved: false,
             _seat: seat,
             _room: room,
         }));
         let taken = (Instant::now(), Arc::downgrade(&spot));
         lock(&self.window.taken).push_back(taken);
-        Some(Place { _spot: spot })
+        Some(Place { spot })
     }
 }
 
 /// A job's place, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    _spot: Arc<Mutex<Spot>>,
+    spot: Arc<Mutex<Spot>>,
+}
+
+impl Place {
+    /// Moves to `slow`, if there is room.
+    pub(crate) fn move_to(&self, slow: &Window) {
+        move_to(slow, &self.spot);
+    }
+}
+
+/// Moves what stands at `spot` to `slow`; whether it stands there now.
+fn move_to(slow: &Window, spot: &Mutex<Spot>) -> bool {
+    let mut spot = lock(spot);
+    if !spot.has_moved
+        && let Some(elsewhere) = slow.try_spot(spot.kib)
+    {
+        *spot = elsewhere;
+    }
+    spot.has_moved
 }
 
 /// Where a place is at the moment.
 #[derive(Debug)]
 struct Spot {
     kib: usize,
+    /// Whether that is the room for what stays.
+    has_moved: bool,
     _seat: OwnedSemaphorePermit,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -187,6 +205,19 @@ mod tests {
         drop(places);
         window.relieve(&slow);
         assert_eq!(window.seats(250).await.count(), 3);
+        assert_eq!(slow.seats(250).await.count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_at_once_moves_once() {
+        let (window, slow) = (Window::new(3, 1 << 30), Window::new(2, 1 << 30));
+        let place = window.seats(1).await.take(10).await.unwrap();
+        place.move_to(&slow);
+        tokio::time::advance(PATIENCE).await;
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 3);
+        assert_eq!(slow.seats(250).await.count(), 1);
+        drop(place);
         assert_eq!(slow.seats(250).await.count(), 2);
     }
 

@@ -20,7 +20,7 @@ use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
 use crate::intake::Intake;
 use crate::judge::Judge;
-use crate::leases::{Leases, SLOW_SHARE};
+use crate::leases::Leases;
 use crate::letter::Hook;
 use crate::sender::Sender;
 use crate::settle::Settler;
@@ -41,8 +41,6 @@ pub struct Deps {
     pub hook: Option<Arc<dyn Hook>>,
 }
 
-/// A slow site keeps one part in so many of the window.
-const SITE_SHARE: usize = 40;
 /// How long events that are already decided may take to be recorded at the very end.
 const LAST_EVENTS: Duration = Duration::from_secs(10);
 
@@ -95,10 +93,7 @@ impl Delivery {
         }
         let intake = assemble(&config, deps, connector, events, tombstones, &tasks).await?;
         let sites = intake.sites.clone();
-        tasks.spawn(
-            "park",
-            park_slow(sites.clone(), config.window, shutdown.clone()),
-        );
+        tasks.spawn("park", park_slow(sites.clone(), shutdown.clone()));
         let leases = Leases::new(&queue, holds.clone(), intake, &config, &tasks);
         tasks.spawn_vital("pull leased lanes", leases.run(Arc::clone(&members)));
         tracing::info!(
@@ -177,13 +172,7 @@ async fn assemble(
         idle: config.timeouts.idle,
         tasks: tasks.clone(),
     });
-    let sites = Sites::new(
-        config.limits.clone(),
-        config.transport.clone(),
-        config.window / SITE_SHARE,
-        sender,
-        tasks.clone(),
-    );
+    let sites = Sites::new(config, sender, tasks.clone());
     Ok(Arc::new(Intake {
         routing,
         history,
@@ -198,12 +187,12 @@ async fn assemble(
 }
 
 /// Looks every second for sites that do not keep up.
-async fn park_slow(sites: Sites, window: usize, shutdown: Shutdown) {
+async fn park_slow(sites: Sites, shutdown: Shutdown) {
     let mut turns = tokio::time::interval(Duration::from_secs(1));
     while !shutdown.is_requested() {
         tokio::select! {
             () = shutdown.requested() => return,
-            _ = turns.tick() => sites.park_slow(window / SLOW_SHARE),
+            _ = turns.tick() => sites.park_slow(),
         }
     }
 }

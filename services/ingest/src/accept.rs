@@ -114,7 +114,7 @@ impl Acceptor {
             .collect();
         let published: Vec<(Job, Result<(), QueueError>)> = stream::iter(jobs)
             .map(|job| async {
-                let stored = self.publish_job(&job, earlier).await;
+                let stored = self.publish_job(draft, &job, earlier).await;
                 (job, stored)
             })
             .buffered(IN_FLIGHT)
@@ -131,16 +131,27 @@ impl Acceptor {
             .collect())
     }
 
-    async fn publish_job(&self, job: &Job, earlier: Earlier) -> Result<(), QueueError> {
+    async fn publish_job(
+        &self,
+        draft: &Draft,
+        job: &Job,
+        earlier: Earlier,
+    ) -> Result<(), QueueError> {
         if earlier == Earlier::Unknown && self.is_known(job).await {
             return Ok(());
         }
         let payload = api::encode_job(job).into();
         let to = job.destination();
         match job.send_at {
-            Some(at) => {
+            // A repeated call stores the same job again, and a later schedule of its own replaces an earlier one.
+            Some(at) if draft.idempotency.is_some() => {
                 self.publisher
                     .schedule(job.class, to, job.id, at, payload)
+                    .await?
+            }
+            Some(at) => {
+                self.publisher
+                    .schedule_with_others(job.class, to, job.id, at, payload)
                     .await?
             }
             None => self.make_ready(job, payload).await?,
@@ -283,7 +294,9 @@ fn reason(error: &QueueError) -> (Code, &'static str) {
     match error {
         QueueError::Full(_) => (Code::ResourceExhausted, "QUEUE_FULL"),
         QueueError::TooLarge(_) => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
-        QueueError::Unacknowledged(_) => (Code::Unavailable, "QUEUE_UNACKNOWLEDGED"),
+        QueueError::Unacknowledged(_) | QueueError::NotKnown => {
+            (Code::Unavailable, "QUEUE_UNACKNOWLEDGED")
+        }
         QueueError::ScheduleNotStored | QueueError::Superseded | QueueError::Refused(_) => {
             (Code::Unavailable, "QUEUE_UNAVAILABLE")
         }

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::messages::MessagesService;
 use crate::readiness::Readiness;
 use crate::shares::Shares;
-use crate::submission::SubmissionService;
+use crate::submission::{Desk, SubmissionService};
 use crate::{projection, readiness};
 
 /// Calls one connection may have in hand at once.
@@ -187,7 +187,10 @@ async fn submission(
         readiness,
     };
     let service = SubmissionService {
-        acceptor: Arc::new(acceptor),
+        desk: Desk {
+            acceptor: Arc::new(acceptor),
+            tasks: tasks.clone(),
+        },
         shutdown: tasks.shutdown().clone(),
     };
     Ok(SubmissionServer::new(service).max_decoding_message_size(read_limit))

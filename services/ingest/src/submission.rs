@@ -11,7 +11,7 @@ use api::v1::{
 };
 use futures_util::{Stream, StreamExt as _, future, stream};
 use model::Tenant;
-use runtime::Shutdown;
+use runtime::{Shutdown, Tasks};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -26,8 +26,37 @@ const BATCH_LIMIT: usize = 500;
 
 /// The service `postrider.v1.Submission`.
 pub(crate) struct SubmissionService {
-    pub(crate) acceptor: Arc<Acceptor>,
+    pub(crate) desk: Desk,
     pub(crate) shutdown: Shutdown,
+}
+
+/// Accepts each message in a task of its own. A call is polled only while its client reads and is connected, and others
+/// may have their messages stored by whoever stores this one's.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) acceptor: Arc<Acceptor>,
+    pub(crate) tasks: Tasks,
+}
+
+impl Desk {
+    async fn accept(
+        &self,
+        tenant: &Tenant,
+        request: SubmitRequest,
+    ) -> Result<SubmitResponse, Status> {
+        let (acceptor, tenant) = (Arc::clone(&self.acceptor), tenant.clone());
+        let accepting =
+            self.tasks.spawn(
+                "accept",
+                async move { acceptor.accept(&tenant, request).await },
+            );
+        accepting.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a message was not accepted");
+            let problem = "the message could not be handled, and may be queued or not; repeat the call under the same \
+                           idempotency key";
+            Err(status(Code::Internal, "INTERNAL", problem))
+        })
+    }
 }
 
 type SubmitStreamStream = Pin<Box<dyn Stream<Item = Result<SubmitStreamResponse, Status>> + Send>>;
@@ -39,7 +68,7 @@ impl Submission for SubmissionService {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        self.acceptor
+        self.desk
             .accept(&tenant, request.into_inner())
             .await
             .map(Response::new)
@@ -53,7 +82,7 @@ impl Submission for SubmissionService {
         let messages = request.into_inner().messages;
         check_batch(messages.len())?;
         let results = stream::iter(messages)
-            .map(|message| accept(&self.acceptor, &tenant, message))
+            .map(|message| accept(&self.desk, &tenant, message))
             .buffered(IN_HAND)
             .collect()
             .await;
@@ -67,7 +96,7 @@ impl Submission for SubmissionService {
         request: Request<Streaming<SubmitStreamRequest>>,
     ) -> Result<Response<SubmitStreamStream>, Status> {
         let tenant = tenant_of(&request)?;
-        let acceptor = Arc::clone(&self.acceptor);
+        let desk = self.desk.clone();
         let broken = Arc::new(OnceLock::new());
         let noted = Arc::clone(&broken);
         let shutdown = self.shutdown.clone();
@@ -79,7 +108,7 @@ impl Submission for SubmissionService {
             .scan((), move |(), message| {
                 future::ready(message.map_err(|status| noted.set(status)).ok())
             });
-        let answers = stream_answers(acceptor, tenant, messages);
+        let answers = stream_answers(desk, tenant, messages);
         let ending = ending(broken, self.shutdown.clone());
         Ok(Response::new(Box::pin(answers.chain(ending))))
     }
@@ -87,16 +116,16 @@ impl Submission for SubmissionService {
 
 /// The answer to each message, as it comes.
 fn stream_answers(
-    acceptor: Arc<Acceptor>,
+    desk: Desk,
     tenant: Tenant,
     messages: impl Stream<Item = SubmitStreamRequest> + Send,
 ) -> impl Stream<Item = Result<SubmitStreamResponse, Status>> + Send {
     messages
         .map(move |message| {
-            let (acceptor, tenant) = (Arc::clone(&acceptor), tenant.clone());
+            let (desk, tenant) = (desk.clone(), tenant.clone());
             async move {
                 let SubmitStreamRequest { reference, message } = message;
-                let result = accept(&acceptor, &tenant, message.unwrap_or_default()).await;
+                let result = accept(&desk, &tenant, message.unwrap_or_default()).await;
                 Ok(SubmitStreamResponse {
                     reference,
                     result: Some(result),
@@ -139,8 +168,8 @@ fn check_batch(count: usize) -> Result<(), Status> {
 }
 
 /// One message of several: its refusal is a result, and not the end of the call.
-async fn accept(acceptor: &Acceptor, tenant: &Tenant, message: SubmitRequest) -> SubmitResult {
-    let outcome = match acceptor.accept(tenant, message).await {
+async fn accept(desk: &Desk, tenant: &Tenant, message: SubmitRequest) -> SubmitResult {
+    let outcome = match desk.accept(tenant, message).await {
         Ok(accepted) => Outcome::Accepted(accepted),
         Err(refused) => Outcome::Refused(SubmitError {
             reason: refused

@@ -19,7 +19,7 @@ use crate::sink::Sink;
 const JOBS: usize = 100_000;
 /// The time in which they come due, well within a minute: over a whole one they would come more slowly than mail is
 /// sent, and say nothing of the rate.
-const SPREAD: Duration = Duration::from_secs(30);
+const SPREAD: Duration = Duration::from_secs(15);
 /// How long after it everything must have happened, for the run to end.
 const DEADLINE: Duration = Duration::from_secs(240);
 /// Fresh messages that go on meanwhile, to see whether accepting them stalls.
@@ -54,6 +54,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
     let began = Instant::now();
     let report = run::load_only(run::postrider_load(&cell, &stored)?, &dir).await?;
     let storing = meter::cpu(&cell.pids())? - before;
+    cell.print_cpu()?;
     anyhow::ensure!(
         began.elapsed() < lead,
         "storing the jobs took {:?}, and the first were due by then",
@@ -88,6 +89,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         ),
     ];
     table.add(line);
+    cell.print_cpu()?;
     cell.check()?;
     cell.stop().await?;
     sink.stop().await

@@ -51,12 +51,7 @@ async fn through_postrider(bench: &Bench, nodes: usize) -> anyhow::Result<Figure
     let load = load(if nodes == 1 { 48_000 } else { 30_000 } / bench.part);
     let loader = run::postrider_load(&cell, &load)?;
     let figures = run::through(&load, loader, &cell.pids(), &sink, &dir).await?;
-    for (name, pid) in cell.parts() {
-        eprintln!(
-            "  {nodes} {name}: {:.2} s",
-            crate::meter::cpu(&[pid])?.as_secs_f64()
-        );
-    }
+    cell.print_cpu()?;
     cell.check()?;
     cell.stop().await?;
     sink.stop().await?;

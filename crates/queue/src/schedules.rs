@@ -1,0 +1,431 @@
+//! Schedules: of one job, or of a bundle of them (ADR 4, ADR 19).
+
+use std::time::Duration;
+
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use model::{Class, Clock as _, Domain, JobId, Sabotage, SystemClock, Timestamp};
+use tokio::time::Instant;
+
+use crate::bundle::{self, Standing, WaitingJob};
+use crate::commit::{self, Entry};
+use crate::group::Committed;
+use crate::{Bundle, Lane, Publisher, QueueError, Stage};
+
+/// How old a reading of the lists may be when a job that came again is looked for: less than a job needs to come again.
+const A_MOMENT_AGO: Duration = Duration::from_secs(3);
+/// How long to try to take back what was perhaps stored.
+const TAKING_BACK: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+/// When jobs that could not be put back are tried again.
+const UNPACKED_LATER: Duration = Duration::from_secs(1);
+
+impl Publisher {
+    /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.
+    ///
+    /// Carries no `Nats-Msg-Id`: JetStream would answer a repeated id as a duplicate and store nothing, and the
+    /// acknowledgement of the job that follows would lose the mail.
+    pub async fn schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let job = WaitingJob {
+            id: job,
+            at,
+            payload,
+            may_share: false,
+        };
+        self.store_waiting(self.lanes.lane(to), class, job).await
+    }
+
+    /// The same for a job that nobody schedules again while it waits: it may share its schedule with others that are due
+    /// at about the same time, and come with the last of them, two seconds late at most (ADR 19).
+    pub async fn schedule_with_others(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+        at: Timestamp,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let job = WaitingJob {
+            id: job,
+            at,
+            payload,
+            may_share: !Sabotage::ScheduleWithId.is_on(),
+        };
+        self.store_waiting(self.lanes.lane(to), class, job).await
+    }
+
+    /// Stores a job's schedule, together with others where others come with it.
+    async fn store_waiting(
+        &self,
+        lane: &Lane,
+        class: Class,
+        job: WaitingJob,
+    ) -> Result<(), QueueError> {
+        let store = |jobs| self.store_schedules(lane, class, jobs);
+        let stored = match self.waiting.group(lane, class) {
+            Some(group) => group.commit(job.clone(), store).await,
+            None => Committed::Alone,
+        };
+        match stored {
+            Committed::Stored => return Ok(()),
+            Committed::Unknown if job.may_share => return Err(QueueError::NotKnown),
+            Committed::Alone | Committed::Unknown => {}
+        }
+        let stored = self.publish(schedule(lane, class, &job)).await?;
+        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
+            Err(QueueError::ScheduleNotStored)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores the schedules of jobs of one stream in one batch, bundled where their times allow it.
+    async fn store_schedules(
+        &self,
+        lane: &Lane,
+        class: Class,
+        jobs: Vec<WaitingJob>,
+    ) -> Vec<Committed> {
+        let (mut entries, mut bundles) = (Vec::new(), Vec::new());
+        // The broker fires by real time, and so this is real time as well.
+        for places in bundle::sort(&jobs, SystemClock.now()) {
+            let together: Vec<&WaitingJob> = places.iter().map(|place| &jobs[*place]).collect();
+            match &together[..] {
+                [only] => entries.push(schedule(lane, class, only)),
+                _ => {
+                    let bundle = bundle_schedule(lane, class, &together);
+                    bundles.extend(bundle.clone().map(|entry| entry.subject));
+                    entries.extend(bundle);
+                }
+            }
+        }
+        let stored = match commit::store(&self.jetstream, &entries).await {
+            Committed::Stored => Committed::Stored,
+            // Under its own subject a schedule is replaced by the next. A bundle would fire beside it.
+            _ => self.take_back(lane, class, &bundles).await,
+        };
+        vec![stored; jobs.len()]
+    }
+
+    /// Removes bundles that were perhaps stored, so that their jobs can be scheduled alone.
+    async fn take_back(&self, lane: &Lane, class: Class, subjects: &[String]) -> Committed {
+        let removing = async {
+            for subject in subjects {
+                while let Err(error) = self.purge(lane, class, subject).await {
+                    tracing::debug!(%error, "bundle not taken back, trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        };
+        match tokio::time::timeout(TAKING_BACK, removing).await {
+            Ok(()) => Committed::Alone,
+            Err(_) => {
+                tracing::warn!(
+                    bundles = subjects.len(),
+                    "not known whether jobs were scheduled"
+                );
+                Committed::Unknown
+            }
+        }
+    }
+
+    /// Puts the jobs of a bundle into the stream it came from, each due at once, and forgets the bundle. However often a
+    /// bundle comes, its jobs are put back once: its list is emptied in the same batch.
+    pub async fn unpack(&self, bundle: Bundle) -> Result<(), QueueError> {
+        let _turn = self.unpacking.acquire().await;
+        // It may be with somebody else by now.
+        if !bundle.hold.is_proven() {
+            return Ok(());
+        }
+        match self.put_back(&bundle).await {
+            Ok(()) => bundle.hold.settle().await,
+            Err(error) => {
+                bundle.hold.postpone(UNPACKED_LATER).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn put_back(&self, bundle: &Bundle) -> Result<(), QueueError> {
+        let (lane, class) = (&bundle.lane, bundle.class);
+        let listed = lane.list_subject(class, &bundle.id);
+        let stream = self.deferred_stream(lane, class).await?;
+        let list = last(&stream, &listed).await?;
+        if let Some(list) = list.filter(|list| !list.payload.is_empty()) {
+            let due = |(_, payload)| Entry {
+                subject: lane.due_subject(class),
+                headers: HeaderMap::new(),
+                payload,
+            };
+            let jobs = bundle::decode(bundle.payload.clone())?;
+            let mut entries: Vec<Entry> = jobs.into_iter().map(due).collect();
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+                HeaderValue::from(list.sequence),
+            );
+            entries.push(Entry {
+                subject: listed.clone(),
+                headers,
+                payload: Bytes::new(),
+            });
+            commit::store_all(&self.jetstream, &entries).await?;
+        }
+        self.purge(lane, class, &listed).await
+    }
+
+    /// The payload of a job's pending schedule, if it has one.
+    pub async fn pending_schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+    ) -> Result<Option<Bytes>, QueueError> {
+        let lane = self.lanes.lane(to);
+        let stream = self.deferred_stream(lane, class).await?;
+        match last(&stream, &lane.schedule_subject(class, job)).await? {
+            Some(pending) => Ok(Some(pending.payload)),
+            // A job comes again long after its schedule was stored.
+            None => {
+                let now = Instant::now();
+                let since = now.checked_sub(A_MOMENT_AGO).unwrap_or(now);
+                let bundle = self.bundle_with(&stream, lane, class, job, since).await?;
+                Ok(bundle.and_then(|bundle| bundle.payload(job)))
+            }
+        }
+    }
+
+    /// The bundle that a job waits in, as the lists were at `since` or later.
+    async fn bundle_with(
+        &self,
+        stream: &Stream<()>,
+        lane: &Lane,
+        class: Class,
+        job: JobId,
+        since: Instant,
+    ) -> Result<Option<Standing>, QueueError> {
+        let name = lane.stream(class, Stage::Deferred);
+        let Some(finder) = self.finders.get(&name) else {
+            return Ok(None);
+        };
+        let lists = lane.list_subject(class, "*");
+        let found = finder
+            .find(&self.jetstream, &name, &lists, job, since)
+            .await?;
+        match found.as_deref().and_then(|list| list.rsplit_once('.')) {
+            Some((_, id)) => standing(stream, lane, class, id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a job that waits for its time due at once. One that fires meanwhile, or waits for nothing, is left alone.
+    pub async fn hasten(&self, class: Class, to: &Domain, job: JobId) -> Result<(), QueueError> {
+        let (lane, now) = (self.lanes.lane(to), Instant::now());
+        let stream = self.deferred_stream(lane, class).await?;
+        if let Some(own) = last(&stream, &lane.schedule_subject(class, job)).await? {
+            return self
+                .fire(lane, class, job, own.sequence, own.payload)
+                .await
+                .map(drop);
+        }
+        let bundle = self.bundle_with(&stream, lane, class, job, now).await?;
+        let Some(bundle) = bundle else {
+            return Ok(());
+        };
+        let Some(payload) = bundle.payload(job) else {
+            return Ok(());
+        };
+        // Where what follows fails, the job comes twice, and the second finds how the first has ended.
+        self.fire(lane, class, job, 0, payload).await?;
+        self.take_out(&stream, lane, class, bundle, job).await
+    }
+
+    /// Schedules a job at once in place of what stands at `sequence` under its own subject. What fires between the two
+    /// calls would be sent and come back as a second job.
+    async fn fire(
+        &self,
+        lane: &Lane,
+        class: Class,
+        job: JobId,
+        sequence: u64,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let mut headers = schedule_headers(Timestamp::UNIX_EPOCH, lane.due_subject(class));
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(sequence),
+        );
+        let due = Entry {
+            subject: lane.schedule_subject(class, job),
+            headers,
+            payload,
+        };
+        match self.publish_once(due).await {
+            Ok(_) | Err(QueueError::Superseded) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a job out of a bundle that waits, or leaves it there where the bundle fires first.
+    async fn take_out(
+        &self,
+        stream: &Stream<()>,
+        lane: &Lane,
+        class: Class,
+        mut bundle: Standing,
+        job: JobId,
+    ) -> Result<(), QueueError> {
+        loop {
+            bundle.jobs.retain(|(id, _)| *id != job);
+            let subject = lane.bundle_subject(class, &bundle.id);
+            let listed = lane.list_subject(class, &bundle.id);
+            if bundle.jobs.is_empty() {
+                self.purge(lane, class, &subject).await?;
+                return self.purge(lane, class, &listed).await;
+            }
+            let (payload, _) = bundle::encode(bundle.jobs.iter().map(|(id, job)| (*id, job)));
+            let mut headers = bundle.headers;
+            headers.insert(
+                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+                HeaderValue::from(bundle.sequence),
+            );
+            let rest = Entry {
+                subject,
+                headers,
+                payload,
+            };
+            match self.publish_once(rest).await {
+                Ok(_) => return Ok(()),
+                Err(QueueError::Superseded) => {}
+                Err(error) => return Err(error),
+            }
+            // Another was taken out meanwhile, or it has fired.
+            match standing(stream, lane, class, &bundle.id).await? {
+                Some(now) => bundle = now,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Removes a job's pending schedule, if it has one.
+    pub async fn purge_schedule(
+        &self,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+    ) -> Result<(), QueueError> {
+        let lane = self.lanes.lane(to);
+        self.purge(lane, class, &lane.schedule_subject(class, job))
+            .await
+    }
+
+    /// Removes what stands under a subject of a stream of deferred jobs.
+    pub(crate) async fn purge(
+        &self,
+        lane: &Lane,
+        class: Class,
+        subject: &str,
+    ) -> Result<(), QueueError> {
+        let stream = self.deferred_stream(lane, class).await?;
+        stream
+            .purge()
+            .filter(subject)
+            .await
+            .map(drop)
+            .map_err(QueueError::refused)
+    }
+
+    async fn deferred_stream(&self, lane: &Lane, class: Class) -> Result<Stream<()>, QueueError> {
+        let name = lane.stream(class, Stage::Deferred);
+        self.jetstream
+            .get_stream_no_info(name)
+            .await
+            .map_err(QueueError::refused)
+    }
+}
+
+/// The schedule of one job.
+fn schedule(lane: &Lane, class: Class, job: &WaitingJob) -> Entry {
+    let mut headers = schedule_headers(job.at, lane.due_subject(class));
+    if Sabotage::ScheduleWithId.is_on() {
+        headers.insert(NATS_MESSAGE_ID, job.id.to_string());
+    }
+    Entry {
+        subject: lane.schedule_subject(class, job.id),
+        headers,
+        payload: job.payload.clone(),
+    }
+}
+
+/// The schedule that `jobs` share, which fires with the last, and the list of them.
+fn bundle_schedule(lane: &Lane, class: Class, jobs: &[&WaitingJob]) -> [Entry; 2] {
+    let id = JobId::fresh().to_string();
+    let at = jobs.iter().map(|job| job.at).max().unwrap_or_default();
+    let (payload, list) = bundle::encode(jobs.iter().map(|job| (job.id, &job.payload)));
+    let mut headers = schedule_headers(at, lane.due_subject(class));
+    headers.insert(bundle::HEADER, id.as_str());
+    let schedule = Entry {
+        subject: lane.bundle_subject(class, &id),
+        headers,
+        payload,
+    };
+    let list = Entry {
+        subject: lane.list_subject(class, &id),
+        headers: HeaderMap::new(),
+        payload: list,
+    };
+    [schedule, list]
+}
+
+fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_SCHEDULE, format!("@at {at}"));
+    headers.insert(NATS_SCHEDULE_TARGET, due_subject);
+    headers
+}
+
+/// The bundle with this id, if it has not fired.
+async fn standing(
+    stream: &Stream<()>,
+    lane: &Lane,
+    class: Class,
+    id: &str,
+) -> Result<Option<Standing>, QueueError> {
+    let Some(message) = last(stream, &lane.bundle_subject(class, id)).await? else {
+        return Ok(None);
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(bundle::HEADER, id);
+    for name in [NATS_SCHEDULE, NATS_SCHEDULE_TARGET] {
+        if let Some(value) = message.headers.get(name.clone()) {
+            headers.insert(name, value.clone());
+        }
+    }
+    Ok(Some(Standing {
+        id: id.to_owned(),
+        sequence: message.sequence,
+        headers,
+        jobs: bundle::decode(message.payload)?,
+    }))
+}
+
+/// The last message of a subject, if it has one.
+async fn last(stream: &Stream<()>, subject: &str) -> Result<Option<StreamMessage>, QueueError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(QueueError::refused(error)),
+    }
+}

@@ -1,0 +1,216 @@
+//! Jobs that are to wait until about the same moment share one schedule; each of them is found, cancelled, sent once and
+//! at its time all the same (ADR 19).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use api::v1::submit_result::Outcome;
+use api::v1::{CancelRequest, SubmitBatchRequest, SubmitRequest, SubmitResponse};
+use async_nats::jetstream;
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use futures_util::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
+use model::{ByteSize, Class, Clock as _, Domain, EgressGroup, JobId, SystemClock};
+use queue::{Queue, Settings, Stage, SyncPolicy, Taken};
+use tests::{Books, Cluster, PATIENCE, Setup, eventually, letter};
+
+use super::PROGRAM;
+use super::broker;
+use super::drained::{drained, jobs};
+
+const MESSAGES: usize = 400;
+const AHEAD: SignedDuration = SignedDuration::from_secs(8);
+/// How long after its time a message may come.
+const LATE: SignedDuration = SignedDuration::from_secs(4);
+/// How long a cancellation may take.
+const MOMENTS: Duration = Duration::from_secs(5);
+const DOMAIN: &str = "gmail.example";
+
+#[tokio::test]
+async fn jobs_that_wait_together_are_sent_once_each_and_at_their_time() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).saying_anything();
+    let mut cluster = setup.start_with(0).await?;
+    let send_at = after(AHEAD)?;
+    let sent = submit(&cluster, send_at).await?;
+    let waiting: u64 = jobs(cluster.nats_url()?).await?.values().sum();
+    assert!(waiting < 100, "{waiting} messages for {MESSAGES} jobs");
+    // What was stored together survives its server as what was stored alone does.
+    cluster.stack()?.nats_mut()[0].kill_and_restart().await?;
+
+    cluster.stack()?.start_worker("worker-1")?;
+    let api = cluster.api(0)?;
+    let mut books = Books::default();
+    sent.into_iter().for_each(|sent| books.accepted(sent));
+    books
+        .read_until_ended(MESSAGES, &mut api.events().await?, PATIENCE)
+        .await?;
+    drained(cluster.nats_url()?).await?;
+    let ledger = cluster.ledger()?;
+    for entry in &ledger {
+        let late = entry.time.duration_since(send_at);
+        assert!((SignedDuration::ZERO..LATE).contains(&late), "{entry:?}");
+    }
+    let reconciled = books.reconcile(ledger);
+    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
+    assert!(reconciled.duplicates.is_empty());
+    cluster.finish().await
+}
+
+#[tokio::test]
+async fn one_of_many_is_cancelled_at_once_and_never_sent() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(1).await?;
+    let api = cluster.api(0)?;
+    let send_at = after(AHEAD)?;
+    let sent = submit(&cluster, send_at).await?;
+    let cancelled = sent[MESSAGES / 2].clone();
+    let mut books = Books::default();
+    sent.into_iter().for_each(|sent| books.accepted(sent));
+    let waiting: u64 = jobs(cluster.nats_url()?).await?.values().sum();
+    assert!(waiting < 100, "{waiting} messages for {MESSAGES} jobs");
+    eventually("its timeline is written", MOMENTS, async || {
+        let id = cancelled.message_id.clone();
+        Ok(api.messages().cancel(CancelRequest { id }).await.ok())
+    })
+    .await?;
+    let mut events = api.events().await?;
+    books.read_until_ended(1, &mut events, MOMENTS).await?;
+    assert!(SystemClock.now() < send_at, "it was cancelled in its time");
+
+    books
+        .read_until_ended(MESSAGES, &mut events, PATIENCE)
+        .await?;
+    drained(cluster.nats_url()?).await?;
+    let ledger = cluster.ledger()?;
+    assert_eq!(ledger.len(), MESSAGES - 1);
+    let reconciled = books.reconcile(ledger);
+    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
+    cluster.finish().await
+}
+
+/// A redelivery of a job that was deferred with others finds its schedule. A worker that dies behind putting the jobs
+/// back leaves the bundle to another, and each job is stored once.
+#[tokio::test]
+async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let queue = Queue::connect(settings(&url)).await?;
+    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
+    let class = Class::Bulk;
+    let at = after(SignedDuration::from_secs(5))?;
+    let given: Vec<(JobId, Bytes)> = (0..MESSAGES)
+        .map(|number| (JobId::fresh(), Bytes::from(format!("job {number}"))))
+        .collect();
+    // The first ones find nobody in their way, and have schedules of their own.
+    let schedule = |(job, payload): &(JobId, Bytes)| {
+        publisher.schedule_with_others(class, &domain, *job, at, payload.clone())
+    };
+    try_join_all(given.iter().map(schedule)).await?;
+    for (job, payload) in &given {
+        let found = publisher.pending_schedule(class, &domain, *job).await?;
+        assert_eq!(found.as_ref(), Some(payload), "{job}");
+    }
+    let unknown = publisher
+        .pending_schedule(class, &domain, JobId::fresh())
+        .await?;
+    assert_eq!(unknown, None);
+
+    let (holds, _) = queue.holds();
+    let lane = queue.lanes().lane(&domain).clone();
+    let puller = queue.puller(&lane, class, Stage::Deferred, &holds).await?;
+    let (mut came, mut bundles, mut repeated) = (HashSet::new(), HashSet::new(), false);
+    // The last pull brings nothing.
+    loop {
+        let pulled: Vec<Taken> = puller.pull(250).await?.try_collect().await?;
+        if pulled.is_empty() && !came.is_empty() {
+            break;
+        }
+        for taken in pulled {
+            match taken {
+                Taken::Job(job) => {
+                    assert!(came.insert(job.payload.clone()), "{:?} twice", job.payload);
+                    job.hold.settle().await?;
+                }
+                Taken::Bundle(bundle) => {
+                    if bundles.is_empty() {
+                        repeat_bundle(&url).await?;
+                    }
+                    repeated |= !bundles.insert(bundle.id().to_owned());
+                    publisher.unpack(bundle).await?;
+                }
+            }
+        }
+    }
+    assert_eq!(came.len(), MESSAGES);
+    assert!(repeated, "no bundle came twice");
+    drained(&url).await?;
+    cluster.finish().await
+}
+
+/// Puts a bundle that is due into its stream once more, as if it had not been settled.
+async fn repeat_bundle(url: &str) -> anyhow::Result<()> {
+    let client = async_nats::connect(url).await.context("connect to NATS")?;
+    let context = jetstream::new(client);
+    for (name, info) in broker::streams(url).await? {
+        let stream = context.get_stream(&name).await.context("find the stream")?;
+        if !name.starts_with("DB-") {
+            continue;
+        }
+        for sequence in info.state.first_sequence..=info.state.last_sequence {
+            let Ok(message) = stream.get_raw_message(sequence).await else {
+                continue;
+            };
+            let is_due = message.subject.starts_with("dr.");
+            let Some(id) = message.headers.get("Postrider-Bundle").filter(|_| is_due) else {
+                continue;
+            };
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Postrider-Bundle", id.clone());
+            let stored = context.publish_with_headers(message.subject, headers, message.payload);
+            stored.await?.await?;
+            return Ok(());
+        }
+    }
+    bail!("no bundle is due")
+}
+
+/// Submits all messages in one call, to be sent at `at`.
+async fn submit(cluster: &Cluster, at: Timestamp) -> anyhow::Result<Vec<SubmitResponse>> {
+    let message = |number| SubmitRequest {
+        send_at: Some(api::timestamp_to_wire(at)),
+        ..letter(&format!("customer{number}@{DOMAIN}"))
+    };
+    let request = SubmitBatchRequest {
+        messages: (0..MESSAGES).map(message).collect(),
+    };
+    let answered = cluster.api(0)?.submission().submit_batch(request).await?;
+    let results = answered.into_inner().results.into_iter();
+    results
+        .map(|result| match result.outcome {
+            Some(Outcome::Accepted(sent)) => Ok(sent),
+            refused => bail!("{refused:?}"),
+        })
+        .collect()
+}
+
+fn settings(url: &str) -> Settings {
+    Settings {
+        servers: vec![url.to_owned()],
+        credentials_file: None,
+        monitors: vec![],
+        sync: SyncPolicy::AllowLazy,
+        replicas: 1,
+        hashed_lanes: 4,
+        egress_group: EgressGroup::default(),
+        ready_bytes: ByteSize(1 << 30),
+        event_bytes: ByteSize(1 << 30),
+        event_age: Duration::from_secs(3600),
+        body_age: Duration::from_secs(3600),
+        ack_wait: Duration::from_secs(30),
+    }
+}
+
+fn after(pause: SignedDuration) -> anyhow::Result<Timestamp> {
+    Ok(SystemClock.now().checked_add(pause)?)
+}
