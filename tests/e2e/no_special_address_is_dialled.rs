@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use api::v1::EventKind;
 use futures_util::StreamExt as _;
 use mailsim::config::RawProvider;
@@ -159,6 +159,8 @@ async fn deferrals(cluster: &Cluster, count: usize) -> anyhow::Result<BTreeMap<S
                 );
                 is_delivered = true;
             }
+            // Who listens inside takes no mail for these domains.
+            EventKind::Bounced => bail!("reached: {event:?}"),
             _ => {}
         }
     }
