@@ -178,11 +178,13 @@ async fn remove_settled(
     let settled = consumer.ack_floor.stream_sequence;
     if state.first_sequence <= settled {
         let purged = stream.purge().sequence(settled + 1).await?;
-        tracing::warn!(
-            stream = name,
-            copies = purged.purged,
-            "removed copies of settled jobs"
-        );
+        if purged.purged > 0 {
+            tracing::info!(
+                stream = name,
+                copies = purged.purged,
+                "removed copies of settled jobs"
+            );
+        }
     }
     Ok(())
 }
