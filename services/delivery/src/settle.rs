@@ -4,7 +4,6 @@
 //! between any two of these steps, the job comes back, finds its marker or its schedule, and goes on from there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use history::History;
@@ -18,9 +17,6 @@ use crate::window::Place;
 
 /// The pause before a schedule that was not stored is published again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Of so many parked jobs one keeps its place until the broker has come to its acknowledgement, so that a backlog is parked no
-/// faster than the broker forgets it.
-const HEARD: u64 = 4;
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
@@ -80,8 +76,6 @@ pub(crate) struct Settler {
     /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
     /// settled, the redelivery then finds the schedule, and not a second job on its way.
     pub(crate) soonest: Duration,
-    /// Jobs that were parked.
-    pub(crate) parked: AtomicU64,
 }
 
 impl Settler {
@@ -167,13 +161,8 @@ impl Settler {
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
         self.schedule(&mut job, at).await;
-        let parked = self.parked.fetch_add(1, Ordering::Relaxed);
-        let settled = if parked.is_multiple_of(HEARD) {
-            hold.settle_and_wait().await
-        } else {
-            hold.settle().await
-        };
-        if let Err(error) = settled {
+        // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
+        if let Err(error) = hold.settle_and_wait().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
         }
     }
