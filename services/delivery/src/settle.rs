@@ -4,7 +4,6 @@
 //! between any two of these steps, the job comes back, finds its marker or its schedule, and goes on from there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use history::History;
@@ -19,9 +18,6 @@ use crate::window::Place;
 /// The first pause before a schedule that was not stored is published again, and the longest: whatever the queue has no
 /// room for must not keep it busy.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Of so many parked jobs one keeps its place until the broker has come to its acknowledgement, so that a backlog is parked no
-/// faster than the broker forgets it.
-const HEARD: u64 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// How often the marker of a job is renewed whose end the queue does not record.
 const RENEWAL: Duration = Duration::from_secs(5);
@@ -84,8 +80,6 @@ pub(crate) struct Settler {
     /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
     /// settled, the redelivery then finds the schedule, and not a second job on its way.
     pub(crate) soonest: Duration,
-    /// Jobs that were parked.
-    pub(crate) parked: AtomicU64,
 }
 
 impl Settler {
@@ -177,13 +171,8 @@ impl Settler {
         if !self.schedule(&mut job, &hold, at, may_share).await {
             return;
         }
-        let parked = self.parked.fetch_add(1, Ordering::Relaxed);
-        let settled = if parked.is_multiple_of(HEARD) {
-            hold.settle_and_wait().await
-        } else {
-            hold.settle().await
-        };
-        if let Err(error) = settled {
+        // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
+        if let Err(error) = hold.settle_and_wait().await {
             tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
         }
     }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -158,7 +157,6 @@ async fn assemble(
         history: history.clone(),
         clock: Arc::clone(&clock),
         soonest: queue.ack_wait() * 2,
-        parked: AtomicU64::new(0),
     });
     let routing = Arc::clone(&connector.routing);
     let sender = Arc::new(Sender {
