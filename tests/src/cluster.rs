@@ -1,13 +1,16 @@
 //! A cluster of real processes that lives as long as its test.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mailsim::ledger::{self, Entry};
-use model::ByteSize;
+use model::{ByteSize, EgressGroup};
 use postrider::config::RawConfig;
 use postrider::local::{Child, NatsServer, Service, Stack, StackOptions, SyncInterval};
+use queue::{Lane, LaneMap};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -114,6 +117,7 @@ impl Setup {
         Ok(Cluster {
             stack: Some(stack),
             program: self.program,
+            lanes: LaneMap::hashed(&EgressGroup::default(), self.config.nats.lanes),
             allowed: self.allowed,
             may_say_anything: self.may_say_anything,
             dir,
@@ -121,14 +125,18 @@ impl Setup {
         })
     }
 
-    /// The same with one ingest service and `workers` workers.
+    /// The same with one ingest service and `workers` workers, which have shared out the lanes.
     pub async fn start_with(self, workers: usize) -> anyhow::Result<Cluster> {
         let mut cluster = self.start().await?;
         let stack = cluster.stack()?;
         stack.start_ingest().await?;
-        for number in 1..=workers {
-            stack.start_worker(&format!("worker-{number}"))?;
+        let workers: Vec<String> = (1..=workers)
+            .map(|number| format!("worker-{number}"))
+            .collect();
+        for worker in &workers {
+            stack.start_worker(worker)?;
         }
+        cluster.shared_out(&workers, PATIENCE).await?;
         Ok(cluster)
     }
 
@@ -154,6 +162,7 @@ impl Setup {
 pub struct Cluster {
     stack: Option<Stack>,
     program: PathBuf,
+    lanes: LaneMap,
     allowed: Vec<&'static str>,
     may_say_anything: bool,
     dir: TempDir,
@@ -244,6 +253,40 @@ impl Cluster {
             Ok(self.log(name)?.contains(text).then_some(()))
         })
         .await
+    }
+
+    /// Waits until each of `workers` pulls lanes, and together they pull every lane once.
+    pub async fn shared_out(
+        &self,
+        workers: &[impl AsRef<str> + Debug],
+        patience: Duration,
+    ) -> anyhow::Result<()> {
+        let what = format!("{workers:?} share out the lanes");
+        let mut lanes: Vec<&str> = self.lanes.lanes().map(Lane::key).collect();
+        lanes.sort_unstable();
+        eventually(&what, patience, async || {
+            let mut all = Vec::new();
+            let mut idle = false;
+            for worker in workers {
+                let leased = self.leased(worker.as_ref())?;
+                idle |= leased.is_empty();
+                all.extend(leased);
+            }
+            all.sort();
+            Ok((!idle && all == lanes).then_some(()))
+        })
+        .await
+    }
+
+    /// The lanes a worker has by its own last word.
+    fn leased(&self, worker: &str) -> anyhow::Result<Vec<String>> {
+        let log = self.log(worker)?;
+        let Some(line) = log.lines().rfind(|line| line.contains("lanes leased")) else {
+            return Ok(Vec::new());
+        };
+        let line: Value = serde_json::from_str(line).context("read a log line")?;
+        let lanes = line["lanes"].as_str().context("lanes are named")?;
+        Ok(lanes.split(' ').map(String::from).collect())
     }
 
     /// Starts a service with its configuration overridden.

@@ -22,8 +22,13 @@ pub(crate) struct Closure {
 impl Closure {
     /// No connection could be made.
     pub(crate) fn failed(&mut self, now: Instant) {
-        self.until = Some(now + SHORTEST * 2u32.pow(self.failures.min(MOST_DOUBLINGS)));
+        self.until = Some(now + self.pause());
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How long nobody tries after the next failure.
+    fn pause(&self) -> Duration {
+        SHORTEST * 2u32.pow(self.failures.min(MOST_DOUBLINGS))
     }
 
     /// A connection was made.
@@ -34,6 +39,12 @@ impl Closure {
     /// Whether no connection is to be tried at `now`.
     pub(crate) fn is_closed(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a failure would still count on from the last. Jobs that come back only after the site may be tried again must
+    /// not find it forgotten, or it is never left alone for long.
+    pub(crate) fn is_remembered(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until + self.pause())
     }
 }
 
@@ -56,7 +67,18 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 32, 32]);
         closure.opened();
+        assert!(!closure.is_remembered(now));
         closure.failed(now);
         assert!(!closure.is_closed(now + SHORTEST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_tried_again_only_after_the_pause_counts_on() {
+        let (mut closure, now) = (Closure::default(), Instant::now());
+        closure.failed(now);
+        let open = now + SHORTEST;
+        assert!(!closure.is_closed(open) && closure.is_remembered(open));
+        assert!(closure.is_remembered(open + SHORTEST));
+        assert!(!closure.is_remembered(open + 2 * SHORTEST));
     }
 }

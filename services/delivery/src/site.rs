@@ -196,7 +196,7 @@ impl Site {
     pub(crate) fn is_unused(&self) -> bool {
         let (state, now) = (self.lock(), Instant::now());
         let is_idle = state.waiting.len() == 0 && state.sessions == 0;
-        is_idle && !state.parking.expects_any(now) && !state.closure.is_closed(now)
+        is_idle && !state.parking.expects_any(now) && !state.closure.is_remembered(now)
     }
 }
 
