@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::tenant::{NameError, check_name};
 use crate::{Address, Domain, JobId, MessageId, Tenant};
@@ -156,8 +156,8 @@ pub struct Job {
     pub require_tls: bool,
     /// W3C trace context of the submission; may be empty.
     pub traceparent: String,
-    /// SHA-256 over `recipient_header` and the body, in this order.
-    pub checksum: [u8; 32],
+    /// XXH3-128 over `recipient_header` and the body, in this order; big endian.
+    pub checksum: [u8; 16],
     /// Header fields of this copy alone, which precede the body's own; CRLF lines, may be empty.
     pub recipient_header: Bytes,
     /// The message.
@@ -177,12 +177,12 @@ impl Job {
         self.attempt + 1
     }
 
-    /// The checksum of a copy: over its own header fields and the body.
-    pub fn checksum_of(recipient_header: &[u8], body: &[u8]) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(recipient_header)
-            .chain_update(body)
-            .finalize()
-            .into()
+    /// The checksum of a copy: over its own header fields and the body. It tells what a disk or a program has spoiled;
+    /// whoever can write to the queue could write a checksum that fits.
+    pub fn checksum_of(recipient_header: &[u8], body: &[u8]) -> [u8; 16] {
+        let mut hash = Xxh3::new();
+        hash.update(recipient_header);
+        hash.update(body);
+        hash.digest128().to_be_bytes()
     }
 }

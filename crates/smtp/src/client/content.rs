@@ -101,20 +101,13 @@ impl Scan {
             at = 1;
             self.after_cr = false;
         }
-        while let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &chunk[at..]) {
-            let here = at + found;
-            match (chunk[here], chunk.get(here + 1)) {
-                (b'\r', Some(b'\n')) => at = here + 2,
-                (b'\r', None) => {
-                    self.after_cr = true;
-                    break;
-                }
-                _ => {
-                    let at = self.seen + here as u64;
-                    return Err(NotCanonical { at });
-                }
-            }
+        let rest = &chunk[at..];
+        if !pairs_up(rest) {
+            let here = at + fault(rest);
+            let at = self.seen + here as u64;
+            return Err(NotCanonical { at });
         }
+        self.after_cr |= rest.ends_with(b"\r");
         if let Some(last) = chunk.last() {
             self.closed = *last == b'\n';
         }
@@ -129,6 +122,32 @@ impl Scan {
         }
         Ok(())
     }
+}
+
+/// Whether CR and LF occur in `octets` only as pairs, but for a CR at the end, and NUL not at all. No octet decides what is
+/// done with the next, so that compilers look at many at once: every message is read here.
+fn pairs_up(octets: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (octets.first(), octets.last()) else {
+        return true;
+    };
+    let neighbours = octets.iter().zip(&octets[1..]);
+    let spoilt = neighbours.fold(false, |spoilt, (one, next)| {
+        spoilt | ((*one == b'\r') != (*next == b'\n')) | (*one == 0)
+    });
+    !spoilt && *first != b'\n' && *last != 0
+}
+
+/// Where the first octet stands that does not [pair up](pairs_up).
+fn fault(octets: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &octets[at..]) {
+        at += found;
+        if !octets[at..].starts_with(b"\r\n") {
+            return at;
+        }
+        at += 2;
+    }
+    octets.len()
 }
 
 #[cfg(test)]
