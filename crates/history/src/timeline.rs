@@ -3,8 +3,8 @@
 //! A job is a hash: one field names its message, every other field is an event by its id, so that a repeated event
 //! falls on itself. A message is a sorted set of its jobs. [`write`] and [`read`] hold the two directions.
 //!
-//! Invariant: a job keeps its first and last [`KEPT_AT_EACH_END`] events, a message its first [`JOBS_OF_A_MESSAGE`]
-//! jobs; both are gone one retention after they were last written.
+//! Invariant: a job keeps its first and last [`KEPT_AT_EACH_END`] events, a message lists its first
+//! [`JOBS_OF_A_MESSAGE`] jobs; both are gone one retention after they were last written.
 
 mod encoding;
 mod read;
@@ -27,6 +27,8 @@ pub struct TimelineEntry {
     pub message: MessageId,
     /// The job it happened to.
     pub job: JobId,
+    /// The attempt it belongs to.
+    pub attempt: u32,
     /// The same however often the event is written.
     pub event_id: String,
     /// When it happened: the order of the timeline.

@@ -58,6 +58,7 @@ fn entry(event: api::v1::Event) -> Option<TimelineEntry> {
     match api::event_from_wire(event) {
         Ok(event) => Some(TimelineEntry {
             event_id: event.id(),
+            attempt: event.attempt,
             tenant: event.tenant,
             message: event.message_id,
             job: event.job_id,

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use model::{JobId, MessageId, Tenant};
 
-use super::Timeline;
 use super::encoding::{self, Stored};
+use super::{JOBS_OF_A_MESSAGE, Timeline};
 use crate::{History, HistoryError};
 
 /// Timelines asked for at once: few enough to be answered well within the deadline.
@@ -33,7 +33,7 @@ impl History {
         read.cmd("ZRANGE")
             .arg(self.inner.keys.message(tenant, message))
             .arg(0)
-            .arg(-1);
+            .arg(JOBS_OF_A_MESSAGE - 1);
         let (members,): (Vec<String>,) = self.inner.link.run(&read).await?;
         if members.is_empty() {
             return Ok(None);

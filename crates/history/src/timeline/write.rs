@@ -1,10 +1,10 @@
 //! Writing timelines: one pipeline for many events.
 
 use model::{MessageId, Tenant};
-use redis::Pipeline;
+use redis::{Cmd, Pipeline};
 
 use super::encoding::{self, MESSAGE};
-use super::{JOBS_OF_A_MESSAGE, KEPT_AT_EACH_END, TimelineEntry};
+use super::{KEPT_AT_EACH_END, TimelineEntry};
 use crate::marker::milliseconds;
 use crate::{History, HistoryError};
 
@@ -28,17 +28,17 @@ impl History {
 
     async fn append_part(&self, sorted: &[&TimelineEntry]) -> Result<(), HistoryError> {
         let mut commands = redis::pipe();
-        let mut jobs = Vec::new();
+        let mut long = Vec::new();
         let of_one_message =
             sorted.chunk_by(|a, b| (a.message, &a.tenant) == (b.message, &b.tenant));
         for message in of_one_message {
             self.index(&mut commands, message);
             for job in message.chunk_by(|a, b| a.job == b.job) {
-                jobs.push(self.record(&mut commands, job));
+                long.extend(self.record(&mut commands, job));
             }
         }
         let lengths: Vec<usize> = self.inner.link.run(&commands).await?;
-        for (key, length) in jobs.iter().zip(lengths) {
+        for (key, length) in long.iter().zip(lengths) {
             if length > 2 * KEPT_AT_EACH_END + SLACK {
                 self.trim(key).await?;
             }
@@ -53,45 +53,47 @@ impl History {
         };
         let key = self.inner.keys.message(tenant, message);
         // LT keeps a job at its earliest event, in whatever order they arrive.
-        commands.cmd("ZADD").arg(&key).arg("LT");
+        let mut list = command("ZADD", 3 + 2 * entries.len(), 128 + 64 * entries.len());
+        list.arg(&key).arg("LT");
         for job in entries.chunk_by(|a, b| a.job == b.job) {
             let earliest = job.iter().map(|entry| entry.at.as_microsecond()).min();
-            commands.arg(earliest).arg(job[0].job.to_string());
+            list.arg(earliest).arg(job[0].job.to_string());
         }
-        commands.ignore();
-        commands
-            .cmd("ZREMRANGEBYRANK")
-            .arg(&key)
-            .arg(JOBS_OF_A_MESSAGE)
-            .arg(-1)
-            .ignore();
+        commands.add_command(list).ignore();
         self.expire(commands, &key);
     }
 
-    /// Writes `entries`, which are all of one job, and asks how many events that job has; answers its key.
-    fn record(&self, commands: &mut Pipeline, entries: &[&TimelineEntry]) -> String {
+    /// Writes `entries`, which are all of one job. Where that has been tried often, asks how many events it has, and answers
+    /// its key.
+    fn record(&self, commands: &mut Pipeline, entries: &[&TimelineEntry]) -> Option<String> {
         let first = entries[0];
         let job = first.job.to_string();
         let key = self.inner.keys.job(&first.tenant, first.job);
-        commands
-            .cmd("HSET")
-            .arg(&key)
-            .arg(MESSAGE)
-            .arg(first.message.as_bytes());
+        let events: usize = entries.iter().map(|entry| entry.event.len()).sum();
+        let octets = 128 + 64 * entries.len() + events;
+        let mut write = command("HSET", 4 + 2 * entries.len(), octets);
+        write.arg(&key).arg(MESSAGE).arg(first.message.as_bytes());
         for entry in entries {
-            commands
-                .arg(encoding::field(entry, &job))
-                .arg(&*encoding::value(entry));
+            let field = encoding::field(entry, &job);
+            write.arg(field).arg(&*encoding::value(entry));
         }
-        commands.ignore();
+        commands.add_command(write).ignore();
         self.expire(commands, &key);
-        commands.cmd("HLEN").arg(&key);
-        key
+        // An attempt leaves two events at most.
+        let is_long = entries
+            .iter()
+            .any(|entry| entry.attempt as usize >= KEPT_AT_EACH_END);
+        is_long.then(|| {
+            commands.cmd("HLEN").arg(&key);
+            key
+        })
     }
 
     fn expire(&self, commands: &mut Pipeline, key: &str) {
         let retention = milliseconds(self.inner.settings.retention);
-        commands.cmd("PEXPIRE").arg(key).arg(retention).ignore();
+        let mut expire = command("PEXPIRE", 3, 32 + key.len());
+        expire.arg(key).arg(retention);
+        commands.add_command(expire).ignore();
     }
 
     /// Forgets the middle of a job's timeline.
@@ -111,6 +113,13 @@ impl History {
         delete.ignore();
         self.inner.link.run(&delete).await
     }
+}
+
+/// A command with room for so many arguments, and about so many octets.
+fn command(name: &str, arguments: usize, octets: usize) -> Cmd {
+    let mut command = Cmd::with_capacity(arguments, octets);
+    command.arg(name);
+    command
 }
 
 fn whose<'a>(entries: &[&'a TimelineEntry]) -> Option<(&'a Tenant, MessageId)> {

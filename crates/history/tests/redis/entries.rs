@@ -20,6 +20,7 @@ pub(crate) fn entry(message: MessageId, job: JobId, second: i64) -> TimelineEntr
         tenant: tenant("acme"),
         message,
         job,
+        attempt: second.try_into().unwrap(),
         event_id: format!("{job}:{second}:deferred"),
         at: Timestamp::from_second(second).unwrap(),
         event: Bytes::from(second.to_string()),
