@@ -15,6 +15,7 @@ mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
 mod a_lost_reply_is_one_duplicate;
 mod a_message_reaches_its_mailbox;
+mod a_message_that_requires_tls_goes_where_it_is_promised;
 mod a_message_waits_for_its_time_and_can_be_cancelled;
 mod a_poison_job_is_set_aside;
 mod a_provider_that_hangs_delays_no_other;

@@ -161,6 +161,7 @@ impl Session {
             size: digested.size,
             sha256: digested.sha256.clone(),
             tls: self.tls.clone(),
+            require_tls: sender.require_tls,
             code: said.map(Reply::code),
             reply: said.map(Reply::to_string).unwrap_or_default(),
             outcome,
