@@ -55,6 +55,7 @@ pub(super) const REPLIES: [&str; 40] = [
 enum Then {
     GoesOn,
     Closes,
+    Hangs,
 }
 
 /// What became of one message.
@@ -144,12 +145,12 @@ fn check_truth(fates: &[Fate], seen: &Seen, what: &str) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_reply_at_each_command_decides_about_its_own_message() {
     for ahead in [true, false] {
         for verb in VERBS {
             for reply in REPLIES {
-                for then in [Then::GoesOn, Then::Closes] {
+                for then in [Then::GoesOn, Then::Closes, Then::Hangs] {
                     check(verb, reply, then, ahead).await;
                 }
             }
@@ -163,6 +164,7 @@ async fn check(verb: Verb, reply: &str, then: Then, ahead: bool) {
     let step = match then {
         Then::GoesOn => Step::Say(octets),
         Then::Closes => Step::SayAndClose(octets),
+        Then::Hangs => Step::SayAndHang(octets),
     };
     let server = Server::offering(PIPELINING).does(verb, step);
     let ((fates, reusable), seen) =
@@ -171,9 +173,13 @@ async fn check(verb: Verb, reply: &str, then: Then, ahead: bool) {
     match (decided(verb, reply), then) {
         (Some(fate), _) => assert_eq!(fates[0], fate, "{what}"),
         (None, Then::GoesOn) => assert_eq!(fates[0], Fate::Delivered, "{what}"),
-        (None, Then::Closes) => assert_eq!(fates[0], Fate::Failed, "{what}"),
+        // It has the message, and says nothing of it.
+        (None, Then::Hangs) if verb == Verb::Data => {
+            assert_eq!(fates[0], Fate::Doubtful, "{what}");
+        }
+        (None, Then::Closes | Then::Hangs) => assert_eq!(fates[0], Fate::Failed, "{what}"),
     }
-    if then == Then::Closes {
+    if then != Then::GoesOn {
         assert!(!reusable, "{what}");
         for fate in &fates[1..] {
             assert_eq!(*fate, Fate::Failed, "{what}");
