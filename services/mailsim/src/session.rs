@@ -98,7 +98,9 @@ impl Session {
         let honest = act.reply()?;
         match self.choose(stage) {
             Some(Manner::Hang | Manner::Cut(_)) => None,
-            Some(Manner::Lie(octets) | Manner::LieAndClose(octets)) => lie(&octets),
+            Some(
+                Manner::Lie(octets) | Manner::LieAndClose(octets) | Manner::LieAndHang(octets),
+            ) => lie(&octets),
             Some(Manner::Drip(_) | Manner::Wait(_) | Manner::Also(_)) | None => {
                 Some(honest.clone())
             }

@@ -1,7 +1,7 @@
 //! The commands that belong to no message: forty replies to each, with the peer going on, closing or hanging behind
 //! them. A session comes about or does not, and no message is ever taken for delivered or refused on their account.
 
-use super::matrix::REPLIES;
+use super::matrix::replies;
 use super::peer::Step;
 use super::*;
 
@@ -83,7 +83,7 @@ async fn each_reply_before_the_first_message_opens_the_session_or_ends_it() {
     for verb in OPENING {
         // Behind 220 to STARTTLS comes the handshake, which is another test's matter.
         let is_handshake = |reply: &str| verb == Verb::StartTls && code(reply) == Some(220);
-        for reply in REPLIES.into_iter().filter(|reply| !is_handshake(reply)) {
+        for reply in replies().iter().filter(|reply| !is_handshake(reply)) {
             let what = format!("{reply:?} to {verb}");
             let octets = format!("{reply}\r\n").into_bytes();
             let (came, seen) = opened(server_at(verb).on(verb, reply)).await;
@@ -167,7 +167,7 @@ async fn behind_a_refusal(server: Server) -> (String, bool, Seen) {
 #[tokio::test(start_paused = true)]
 async fn each_reply_to_rset_lets_the_next_message_go_or_leaves_it_alone() {
     for offered in [PIPELINING, &[]] {
-        for reply in REPLIES {
+        for reply in &replies() {
             let octets = format!("{reply}\r\n").into_bytes();
             for step in [
                 Step::Say(octets.clone()),
@@ -199,7 +199,7 @@ async fn each_reply_to_rset_lets_the_next_message_go_or_leaves_it_alone() {
 /// QUIT is a courtesy: what is answered changes nothing, and takes no longer than two seconds.
 #[tokio::test(start_paused = true)]
 async fn no_reply_to_quit_makes_a_difference() {
-    for reply in REPLIES {
+    for reply in &replies() {
         let octets = format!("{reply}\r\n").into_bytes();
         for step in [
             Step::Say(octets.clone()),
