@@ -5,6 +5,7 @@ mod a_batch_is_accepted_item_by_item;
 mod a_campaign_delays_no_other_tenant;
 mod a_campaign_stands_in_front_of_nobody;
 mod a_client_that_reads_nothing_delays_nobody;
+mod a_connection_is_used_again_and_then_closed;
 mod a_deferred_job_comes_back;
 mod a_full_queue_loses_nothing;
 mod a_killed_ingest_accepts_nothing_twice;
