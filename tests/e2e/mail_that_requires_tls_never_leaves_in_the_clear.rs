@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use api::v1::{BounceClass, Event, EventKind};
 use delivery::config::{RawDomain, RawProvider as Known, RawTls};
-use futures_util::StreamExt as _;
-use mailsim::config::{RawProvider, Tls};
+use mailsim::config::Tls;
 use postrider::config::RawConfig;
-use tests::{Setup, letter, provider, submit_all};
-use tokio::time::timeout;
+use tests::{Setup, first_attempts, letter, odd_provider};
 
 use super::PROGRAM;
 
@@ -85,25 +82,10 @@ async fn it_leaves_under_tls_that_verifies_or_waits() -> anyhow::Result<()> {
     expected.insert("ann@a.below.mixed.example".into(), not_offered);
     expected.insert("ann@mixed.example".into(), "clear");
     expected.insert("ann@byprovider.example".into(), not_offered);
-    submit_all(
-        &api,
-        expected.keys().map(|recipient| letter(recipient)),
-        |_| (),
-    )
-    .await?;
-    let mut events = api.events().await?;
-    let mut went: BTreeMap<String, String> = BTreeMap::new();
-    while went.len() < expected.len() {
-        let next = timeout(PATIENCE, events.next()).await;
-        let event = next.with_context(|| format!("so far: {went:?}"))?;
-        let event = event.context("the server ended the watch")??;
-        if event.kind() != EventKind::Accepted {
-            went.entry(event.recipient.clone())
-                .or_insert_with(|| way(&event));
-        }
-    }
+    let letters = expected.keys().map(|recipient| letter(recipient)).collect();
+    let first = first_attempts(&api, letters, PATIENCE).await?;
     for (recipient, expected) in expected {
-        let went = &went[&recipient];
+        let went = way(&first[&recipient]);
         assert!(went.contains(expected), "{recipient}: {went}");
     }
     assert_nothing_left_in_the_clear(record.path())?;
@@ -133,20 +115,13 @@ fn world(config: &mut RawConfig, dir: &Path, record: &Path) {
     }];
     config.mailsim.authority = Some(authority);
     config.mailsim.record = Some(record.to_owned());
-    let odd = |(name, tls, manner, _): (&str, Tls, &str, &str)| RawProvider {
-        tls,
-        manners: Some(manner.to_owned())
-            .filter(|text| !text.is_empty())
-            .into_iter()
-            .collect(),
-        ..provider(name)
-    };
+    let odd = |(name, tls, manners, _)| odd_provider(name, tls, manners);
     config.mailsim.providers = PROVIDERS.map(odd).into();
     for name in ["mixed", "byprovider"] {
-        config.mailsim.providers.push(RawProvider {
-            tls: Tls::Off,
-            ..provider(name)
-        });
+        config
+            .mailsim
+            .providers
+            .push(odd_provider(name, Tls::Off, ""));
     }
 }
 

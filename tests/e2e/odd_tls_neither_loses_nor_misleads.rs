@@ -1,15 +1,11 @@
 //! TLS is taken where it can be had, whatever the certificate; where it fails, mail goes in the clear or waits; and what
 //! is slipped in before the handshake is never heard.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use api::v1::{Event, EventKind};
-use futures_util::StreamExt as _;
-use mailsim::config::{RawProvider, Tls};
-use tests::{Setup, letter, provider, submit_all};
-use tokio::time::timeout;
+use mailsim::config::Tls;
+use tests::{Setup, first_attempts, letter, odd_provider};
 
 use super::PROGRAM;
 
@@ -17,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Providers by name: their certificate, their manners, and whether mail reaches them encrypted, in the clear or not, and
 /// what the event says of the certificate.
-const PROVIDERS: [(&str, Tls, &str, &str); 12] = [
+const PROVIDERS: [(&str, Tls, &str, &str); 16] = [
     ("good", Tls::Verified, "", "encrypted and verified"),
     (
         "selfsigned",
@@ -59,6 +55,26 @@ const PROVIDERS: [(&str, Tls, &str, &str); 12] = [
         "starttls: say 454 4.7.0 not now",
         "clear",
     ),
+    (
+        "leaves",
+        Tls::Offered,
+        "starttls: close 454 4.7.0 not now",
+        "clear",
+    ),
+    (
+        "busy",
+        Tls::Offered,
+        "starttls: close 421 4.7.0 not now",
+        "clear",
+    ),
+    ("silent", Tls::Offered, "starttls: hang", "clear"),
+    // What it wants it has just refused: no reason to give the message up.
+    (
+        "insists",
+        Tls::Offered,
+        "starttls: say 454 4.7.0 not now; mail: say 530 5.7.0 Must issue a STARTTLS command first",
+        "deferred",
+    ),
     // Taken for the answer to EHLO under TLS, this would make any message too large.
     (
         "injected",
@@ -76,32 +92,15 @@ async fn mail_goes_encrypted_or_in_the_clear_or_waits() -> anyhow::Result<()> {
         config.delivery.reply_timeout = "5s".into();
         config.delivery.trusted_roots = vec![authority.clone()];
         config.mailsim.authority = Some(authority);
-        let odd = |(name, tls, manner, _): (&str, Tls, &str, &str)| RawProvider {
-            tls,
-            manners: Some(manner.to_owned())
-                .filter(|text| !text.is_empty())
-                .into_iter()
-                .collect(),
-            ..provider(name)
-        };
+        let odd = |(name, tls, manners, _)| odd_provider(name, tls, manners);
         config.mailsim.providers = PROVIDERS.map(odd).into();
     });
     let cluster = setup.start_with(1).await?;
     let api = cluster.api(0)?;
     let letters = PROVIDERS.map(|(name, ..)| letter(&format!("ann@{name}.example")));
-    submit_all(&api, letters, |_| ()).await?;
-    let mut events = api.events().await?;
-    let mut went: BTreeMap<String, String> = BTreeMap::new();
-    while went.len() < PROVIDERS.len() {
-        let next = timeout(PATIENCE, events.next()).await;
-        let event = next.with_context(|| format!("so far: {went:?}"))?;
-        let event = event.context("the server ended the watch")??;
-        if event.kind() != EventKind::Accepted {
-            went.insert(event.recipient.clone(), way(&event));
-        }
-    }
+    let first = first_attempts(&api, letters.into(), PATIENCE).await?;
     for (name, tls, manner, expected) in PROVIDERS {
-        let went = &went[&format!("ann@{name}.example")];
+        let went = way(&first[&format!("ann@{name}.example")]);
         assert_eq!(went, expected, "{name}: {tls:?} {manner}");
     }
     cluster.finish().await

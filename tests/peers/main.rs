@@ -7,16 +7,12 @@ mod peer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use api::v1::EventKind;
-use model::SystemClock;
+use delivery::config::RawChunking;
 use postrider::config::RawConfig;
-use smtp::client::{
-    Content, Envelope, Framing, Options, Outcome, Session, TlsMode, TlsSettings, Transaction,
-};
 use tests::{Setup, around, canonical, deliver_all, line_ends_and_dots, number, provider, raw};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -54,12 +50,7 @@ async fn aiosmtpd_keeps_what_was_submitted() -> anyhow::Result<()> {
 /// Postfix as it is here takes a lone LF for a line end, and so LF.LF for the end of a message.
 #[tokio::test]
 async fn no_string_smuggles_a_message_into_a_postfix_that_is_lenient() -> anyhow::Result<()> {
-    let strings = line_ends_and_dots(longest()).enumerate();
-    keeps(
-        "postfix",
-        strings.map(|(id, string)| around(&string, id)).collect(),
-    )
-    .await
+    keeps("postfix", strings()).await
 }
 
 /// That the test above could fail: a client that lets a lone LF out makes two messages of one there.
@@ -81,32 +72,33 @@ async fn a_client_that_is_careless_would_have_smuggled() -> anyhow::Result<()> {
 /// The same by BDAT, in which Postfix finds lines as well.
 #[tokio::test]
 async fn no_string_smuggles_a_message_into_postfix_by_bdat() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let peer = Peer::start("postfix", dir.path(), 0).await?;
-    let strings = line_ends_and_dots(longest()).enumerate();
-    let messages: Vec<Vec<u8>> = strings
-        .map(|(id, string)| canonical(&around(&string, id)))
-        .collect();
-    for part in messages.chunks(500) {
-        send_chunked(&peer, part).await?;
-    }
-    compare(&peer, messages).await?;
-    peer.stop().await
+    keeps_by("postfix", RawChunking::Offered, strings()).await
 }
 
 fn count() -> usize {
     number("POSTRIDER_TEST_MESSAGES").unwrap_or(MESSAGES)
 }
 
-fn longest() -> u32 {
-    number("POSTRIDER_TEST_STRING_LENGTH").unwrap_or(LONGEST)
+/// A message around each string of line ends and dots.
+fn strings() -> Vec<Vec<u8>> {
+    let longest = number("POSTRIDER_TEST_STRING_LENGTH").unwrap_or(LONGEST);
+    let strings = line_ends_and_dots(longest).enumerate();
+    strings.map(|(id, string)| around(&string, id)).collect()
 }
 
 /// Delivers `messages` to the peer called `name` through a cluster, and looks into its mailbox.
 async fn keeps(name: &str, messages: Vec<Vec<u8>>) -> anyhow::Result<()> {
+    keeps_by(name, RawChunking::Never, messages).await
+}
+
+/// The same, by DATA or by BDAT.
+async fn keeps_by(name: &str, chunking: RawChunking, messages: Vec<Vec<u8>>) -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM)
         .allowing("holds not proven")
-        .configured(|config| world(config, name));
+        .configured(|config| {
+            config.delivery.chunking = chunking;
+            world(config, name);
+        });
     let mut cluster = setup.start().await?;
     let dir = tempfile::tempdir()?;
     let peer = Peer::start(name, dir.path(), cluster.stack()?.mx_port()).await?;
@@ -122,6 +114,14 @@ async fn keeps(name: &str, messages: Vec<Vec<u8>>) -> anyhow::Result<()> {
         .count();
     assert_eq!(delivered, messages.len(), "delivered to {name}");
     compare(&peer, messages).await.with_context(|| peer.log())?;
+    if name == "postfix" {
+        // It counts what each session said.
+        peer.logs(match chunking {
+            RawChunking::Never => " data=",
+            RawChunking::Offered => " bdat=",
+        })
+        .await?;
+    }
     peer.stop().await?;
     cluster.finish().await
 }
@@ -158,35 +158,6 @@ async fn compare(peer: &Peer, submitted: Vec<Vec<u8>>) -> anyhow::Result<()> {
     }
     let missing = wanted.values().sum::<usize>();
     ensure!(missing == 0, "{missing} messages are missing");
-    Ok(())
-}
-
-/// Sends `messages` over one connection of our client, by BDAT.
-async fn send_chunked(peer: &Peer, messages: &[Vec<u8>]) -> anyhow::Result<()> {
-    let tls = TlsSettings::new(Arc::new(SystemClock), [])?;
-    let mut options = Options::new("client.example".parse()?, tls);
-    options.framing = Framing::Chunking;
-    options.tls = TlsMode::Off;
-    let stream = TcpStream::connect(peer.socket()).await?;
-    stream.set_nodelay(true)?;
-    let mut session = Session::open(stream, &"mx1.postfix.example".parse()?, &options).await?;
-    ensure!(
-        session.extensions().chunking,
-        "Postfix does not offer CHUNKING"
-    );
-    for message in messages {
-        let chunks = [&message[..]];
-        let content = Content::new(&chunks)?;
-        let sender = Some("ann@acme.example".parse()?);
-        let envelope = Envelope::new(sender, "bob@postfix.example".parse()?, content.facts());
-        let transaction = Transaction {
-            envelope: &envelope,
-            content: &content,
-        };
-        let sent = session.send(&transaction, None, &|| true).await?;
-        ensure!(matches!(sent, Outcome::Delivered(_)), "{sent:?}");
-    }
-    session.quit().await;
     Ok(())
 }
 

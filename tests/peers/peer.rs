@@ -69,12 +69,25 @@ impl Peer {
         self.socket
     }
 
+    /// Waits until it has written `text`.
+    pub(crate) async fn logs(&self, text: &str) -> anyhow::Result<()> {
+        let what = format!("{text:?} stands in the log");
+        eventually(&what, KEEP, async || {
+            Ok(self.whole_log().contains(text).then_some(()))
+        })
+        .await
+    }
+
     /// What it wrote last.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read(self.dir.join("log")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.whole_log();
         let lines: Vec<&str> = text.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn whole_log(&self) -> String {
+        let text = std::fs::read(self.dir.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// The messages in its mailbox, without what it put before them, once there are `count` or more.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use api::v1::submit_request::Content;
 use api::v1::submit_result::Outcome;
-use api::v1::{Class, EventKind, MessageParts, SubmitBatchRequest, SubmitRequest, SubmitResponse};
+use api::v1::{
+    Class, Event, EventKind, MessageParts, SubmitBatchRequest, SubmitRequest, SubmitResponse,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
@@ -96,4 +98,29 @@ pub async fn deliver_all(
         }
     }
     Ok(ended)
+}
+
+/// Submits `requests` and answers what the first attempt for each of their recipients came to, by recipient.
+pub async fn first_attempts(
+    api: &Api,
+    requests: Vec<SubmitRequest>,
+    patience: Duration,
+) -> anyhow::Result<BTreeMap<String, Event>> {
+    let count = requests
+        .iter()
+        .map(|request| request.recipients.len())
+        .sum();
+    submit_all(api, requests, |_| ()).await?;
+    let mut events = api.events().await?;
+    let deadline = Instant::now() + patience;
+    let mut first = BTreeMap::new();
+    while first.len() < count {
+        let next = timeout_at(deadline, events.next()).await;
+        let next = next.with_context(|| format!("so far: {:?}", first.keys()))?;
+        let event: Event = next.context("the server ended the watch")??;
+        if event.kind() != EventKind::Accepted {
+            first.entry(event.recipient.clone()).or_insert(event);
+        }
+    }
+    Ok(first)
 }

@@ -1,6 +1,6 @@
 //! The world the tests send to, and settings that make hours pass in seconds.
 
-use mailsim::config::{Policy, RawDownWindow, RawMx, RawProvider};
+use mailsim::config::{Policy, RawDownWindow, RawMx, RawProvider, Tls};
 use postrider::config::RawConfig;
 
 /// Providers as the demo has them, and one that takes no mail at all.
@@ -49,5 +49,15 @@ pub fn provider(name: &str) -> RawProvider {
         name: name.into(),
         domains: vec![format!("{name}.example")],
         ..RawProvider::default()
+    }
+}
+
+/// The same with that certificate and these manners, separated by "; ".
+pub fn odd_provider(name: &str, tls: Tls, manners: &str) -> RawProvider {
+    let manners = manners.split("; ").filter(|manner| !manner.is_empty());
+    RawProvider {
+        tls,
+        manners: manners.map(str::to_owned).collect(),
+        ..provider(name)
     }
 }

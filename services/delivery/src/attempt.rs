@@ -80,6 +80,7 @@ async fn send(
     let outcome = match result {
         Ok(client::Outcome::Delivered(reply)) => Outcome::Delivered { reply },
         Ok(client::Outcome::Refused(refusal)) => Outcome::Refused {
+            by: refusal.by,
             stage: stage(refusal.verb),
             reply: refusal.reply,
         },

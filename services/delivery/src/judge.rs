@@ -4,6 +4,7 @@ use classify::{Classifier, Stage};
 use model::{
     BounceClass, Event, EventKind, Hop, Job, Permanence, Provider, Reply, Timestamp, Verdict,
 };
+use smtp::client::Party;
 
 use crate::backoff::Backoff;
 
@@ -15,9 +16,11 @@ pub(crate) enum Outcome {
         /// Its reply to the end of the message.
         reply: Reply,
     },
-    /// The server refused.
+    /// The message was refused.
     Refused {
-        /// What it refused.
+        /// By the server, or by us because of what it offers.
+        by: Party,
+        /// At what.
         stage: Stage,
         /// How.
         reply: Reply,
@@ -100,11 +103,16 @@ impl Judge {
                     next_attempt_at: None,
                 };
             }
-            Outcome::Refused { stage, reply } => (
-                self.classifier.judge(stage, &reply, provider),
-                Some(reply),
-                String::new(),
-            ),
+            Outcome::Refused { by, stage, reply } => {
+                let verdict = self.classifier.judge(stage, &reply, provider);
+                let clear = hop.as_ref().is_some_and(|hop| hop.tls.is_empty());
+                let verdict = match (by, verdict.class) {
+                    // It is the session that is not encrypted, and the next one may be.
+                    (Party::Peer, BounceClass::Tls) if clear => soft(verdict.class),
+                    _ => verdict,
+                };
+                (verdict, Some(reply), String::new())
+            }
             Outcome::NotConnected {
                 class,
                 reply,

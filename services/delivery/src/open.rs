@@ -13,8 +13,8 @@ use crate::config::{Security, Transport};
 use crate::connect::Connector;
 
 impl Connector {
-    /// Opens the session. Where nothing is required of it: without TLS if STARTTLS or the handshake fails (RFC 7435), and with HELO if
-    /// the server hangs up on EHLO (RFC 5321 section 3.2).
+    /// Opens the session. Where nothing is required of it: without TLS if STARTTLS or the handshake fails (RFC 7435), and
+    /// with HELO if the server hangs up on EHLO (RFC 5321 section 3.2).
     pub(crate) async fn open(
         &self,
         stream: TcpStream,
@@ -57,20 +57,20 @@ impl Connector {
     }
 }
 
-/// What may do for a server with which `options` led to `failure`.
+/// What may do for a server with which `options` led to `failure`. Octets slipped in behind STARTTLS are no failure of the
+/// server's: the mail waits.
 fn plainer(failure: &SessionError, options: &Options) -> Option<Options> {
-    match failure {
-        SessionError::Tls(TlsFailure::Handshake(_) | TlsFailure::Refused(_))
-        | SessionError::Timeout {
-            verb: Verb::Handshake,
+    let in_the_clear = || Options {
+        tls: TlsMode::Off,
+        ..options.clone()
+    };
+    match (failure, failure.verb()?) {
+        (SessionError::Tls(TlsFailure::Handshake(_) | TlsFailure::Refused(_)), _) => {
+            Some(in_the_clear())
         }
-        | SessionError::Closed {
-            verb: Verb::StartTls,
-        } => Some(Options {
-            tls: TlsMode::Off,
-            ..options.clone()
-        }),
-        SessionError::Closed { verb: Verb::Ehlo } => Some(Options {
+        (SessionError::Tls(_), _) => None,
+        (_, Verb::StartTls | Verb::Handshake) => Some(in_the_clear()),
+        (SessionError::Closed { .. }, Verb::Ehlo) => Some(Options {
             dialect: Dialect::Smtp,
             ..options.clone()
         }),

@@ -30,6 +30,8 @@ pub(crate) struct Draft {
     pub(crate) sender: Address,
     pub(crate) recipients: Vec<Address>,
     pub(crate) labels: Labels,
+    /// REQUIRETLS (RFC 8689).
+    pub(crate) require_tls: bool,
     pub(crate) accepted_at: Timestamp,
     /// Not before; `None` is at once.
     pub(crate) send_at: Option<Timestamp>,
@@ -78,6 +80,7 @@ impl Draft {
                 sender: sender?,
                 recipients,
                 labels,
+                require_tls: request.require_tls,
                 accepted_at: now,
                 send_at,
                 expires_at: send_at.unwrap_or(now).checked_add(lifetime).ok()?,
@@ -116,7 +119,7 @@ impl Draft {
             pool: String::new(),
             route: model::Route::Mx,
             dsn: model::Dsn::default(),
-            require_tls: false,
+            require_tls: self.require_tls,
             traceparent: String::new(),
             checksum: Job::checksum_of(&recipient_header, &self.content),
             recipient_header,

@@ -46,6 +46,9 @@ pub struct Entry {
     pub sha256: Option<String>,
     /// The TLS version; none in plain text.
     pub tls: Option<String>,
+    /// Whether REQUIRETLS was asked for (RFC 8689).
+    #[serde(default)]
+    pub require_tls: bool,
     /// The reply's code; none where there was no reply.
     pub code: Option<u16>,
     /// The reply; empty where there was none.
@@ -151,6 +154,7 @@ mod tests {
             size: Some(3),
             sha256: Some("ab".into()),
             tls: None,
+            require_tls: false,
             code: Some(250),
             reply: "250 2.0.0 ok".into(),
             outcome: Outcome::Accepted,
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_one_line_of_plain_json() {
-        expect_test::expect![[r#"{"time":"1970-01-01T00:00:00Z","provider":"gmail","session":"s","sender":"","recipient":"a@b.example","message_id":"1@example.com","size":3,"sha256":"ab","tls":null,"code":250,"reply":"250 2.0.0 ok","outcome":"accepted"}"#]]
+        expect_test::expect![[r#"{"time":"1970-01-01T00:00:00Z","provider":"gmail","session":"s","sender":"","recipient":"a@b.example","message_id":"1@example.com","size":3,"sha256":"ab","tls":null,"require_tls":false,"code":250,"reply":"250 2.0.0 ok","outcome":"accepted"}"#]]
             .assert_eq(&serde_json::to_string(&entry("a@b.example")).unwrap());
     }
 }

@@ -98,7 +98,9 @@ impl Session {
         let honest = act.reply()?;
         match self.choose(stage) {
             Some(Manner::Hang | Manner::Cut(_)) => None,
-            Some(Manner::Lie(octets) | Manner::LieAndClose(octets)) => lie(&octets),
+            Some(
+                Manner::Lie(octets) | Manner::LieAndClose(octets) | Manner::LieAndHang(octets),
+            ) => lie(&octets),
             Some(Manner::Drip(_) | Manner::Wait(_) | Manner::Also(_)) | None => {
                 Some(honest.clone())
             }
@@ -161,6 +163,7 @@ impl Session {
             size: digested.size,
             sha256: digested.sha256.clone(),
             tls: self.tls.clone(),
+            require_tls: sender.require_tls,
             code: said.map(Reply::code),
             reply: said.map(Reply::to_string).unwrap_or_default(),
             outcome,

@@ -67,8 +67,17 @@ impl Opening<'_> {
     async fn begin(&mut self) -> Result<(Extensions, bool), SessionError> {
         self.greeting().await?;
         let extensions = self.hello().await?;
-        let wants_tls = self.start_tls(&extensions).await?;
-        Ok((extensions, wants_tls))
+        match self.start_tls(&extensions).await? {
+            StartTls::NotWanted => Ok((extensions, false)),
+            StartTls::Granted => Ok((extensions, true)),
+            StartTls::Refused(reply) => Ok((self.hello_again(reply).await?, false)),
+        }
+    }
+
+    /// EHLO behind a refused STARTTLS: some servers hang up on whatever comes next, which must not be a message.
+    async fn hello_again(&mut self, refusal: RawReply) -> Result<Extensions, SessionError> {
+        let answered = self.hello().await;
+        answered.map_err(|_| TlsFailure::Refused(refusal.into_reply()).into())
     }
 
     /// Begins again under TLS, unless the certificate does not do: what is offered now.
@@ -132,20 +141,20 @@ impl Opening<'_> {
         accept(Verb::Helo, 250, reply).map(|_| Extensions::default())
     }
 
-    /// Asks for TLS if the mode wants it; whether the peer is ready for the handshake.
-    async fn start_tls(&mut self, offered: &Extensions) -> Result<bool, SessionError> {
+    /// Asks for TLS if the mode wants it.
+    async fn start_tls(&mut self, offered: &Extensions) -> Result<StartTls, SessionError> {
         match (self.options.tls, offered.starttls) {
-            (TlsMode::Off, _) | (TlsMode::Opportunistic, false) => return Ok(false),
+            (TlsMode::Off, _) | (TlsMode::Opportunistic, false) => return Ok(StartTls::NotWanted),
             (TlsMode::Required, false) => return Err(TlsFailure::NotOffered.into()),
             (TlsMode::Opportunistic | TlsMode::Required, true) => {}
         }
         let reply = self.wire.ask(Verb::StartTls, "STARTTLS\r\n").await?;
         match (reply.code(), self.options.tls) {
             (220, _) if self.wire.has_unread() => Err(TlsFailure::Injected.into()),
-            (220, _) => Ok(true),
+            (220, _) => Ok(StartTls::Granted),
             (421, _) => Err(refused(Verb::StartTls, reply)),
             (400..600, TlsMode::Required) => Err(TlsFailure::Refused(reply.into_reply()).into()),
-            (400..600, TlsMode::Off | TlsMode::Opportunistic) => Ok(false),
+            (400..600, TlsMode::Off | TlsMode::Opportunistic) => Ok(StartTls::Refused(reply)),
             _ => Err(refused(Verb::StartTls, reply)),
         }
     }
@@ -167,6 +176,16 @@ impl Opening<'_> {
         };
         Ok((secured, details))
     }
+}
+
+/// What became of STARTTLS.
+enum StartTls {
+    /// It was not sent.
+    NotWanted,
+    /// The handshake follows.
+    Granted,
+    /// The peer refused, and where TLS is opportunistic the session goes on in the clear.
+    Refused(RawReply),
 }
 
 /// The reply, if it has the code that `verb` is answered with.

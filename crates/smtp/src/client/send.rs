@@ -7,6 +7,7 @@ use super::group::Group;
 use super::session::State;
 use super::{
     Content, Envelope, Fence, Framing, Outcome, Refusal, Session, SessionError, Transaction, Verb,
+    Violation,
 };
 
 /// What the peer says to an envelope.
@@ -143,6 +144,13 @@ impl Session {
             match self.read_answer(verb, &mut answers).await {
                 Ok(()) if answers.is_closing() => break,
                 Ok(()) => {}
+                // Replies that fit no command have slipped: none of them is known to be about this message.
+                Err(
+                    slipped @ SessionError::Protocol {
+                        violation: Violation::Unexpected(_),
+                        ..
+                    },
+                ) => return Err(slipped),
                 // A refusal stands, whatever becomes of the session behind it.
                 Err(_) if answers.is_refused() => {
                     answers.cut_off();

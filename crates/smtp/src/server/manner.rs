@@ -46,6 +46,8 @@ pub enum Manner {
     Lie(Vec<u8>),
     /// It sends these octets and closes.
     LieAndClose(Vec<u8>),
+    /// It sends these octets and nothing more until the peer gives up.
+    LieAndHang(Vec<u8>),
     /// It sends the reply, and these octets behind it.
     Also(Vec<u8>),
 }
@@ -56,7 +58,7 @@ impl Manner {
         match self {
             Self::Hang | Self::Cut(_) => None,
             Self::Drip(_) | Self::Wait(_) | Self::Also(_) => u8::try_from(code / 100).ok(),
-            Self::Lie(octets) | Self::LieAndClose(octets) => octets
+            Self::Lie(octets) | Self::LieAndClose(octets) | Self::LieAndHang(octets) => octets
                 .first()
                 .map(|digit| digit.wrapping_sub(b'0'))
                 .filter(|digit| (2..=5).contains(digit)),

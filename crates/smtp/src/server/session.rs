@@ -77,6 +77,7 @@ where
         draining: false,
         transaction: Transaction::default(),
         errors: 0,
+        idle_commands: 0,
     };
     let Err(stop) = session.run().await;
     match stop {
@@ -118,6 +119,8 @@ struct Session<'a, S, H, D> {
     draining: bool,
     transaction: Transaction,
     errors: u32,
+    /// Since the last MAIL that was granted.
+    idle_commands: u32,
 }
 
 fn reply(code: u16, enhanced: (u8, u16, u16), text: &str) -> Reply {
@@ -141,6 +144,7 @@ where
             match self.next_command().await? {
                 Ok(command) => {
                     self.check_group(&command)?;
+                    self.check_purpose(&command)?;
                     self.obey(command).await?;
                 }
                 Err(error) if error.loses_sync() => return self.end_with(&error.reply()),
@@ -224,6 +228,29 @@ where
         };
         if ends_group && self.wire.has_input() {
             return self.end_with(&reply(554, (5, 5, 1), "improper pipelining"));
+        }
+        Ok(())
+    }
+
+    /// Ends the session with a client that only keeps it busy.
+    fn check_purpose(&mut self, command: &Command) -> Step {
+        let is_idle = match command {
+            Command::Hello(_) | Command::Noop | Command::Vrfy | Command::Help => true,
+            Command::Rset => !self.transaction.is_open(),
+            Command::Mail(_)
+            | Command::Rcpt(_)
+            | Command::Data
+            | Command::Bdat(_)
+            | Command::StartTls
+            | Command::Quit => false,
+        };
+        self.idle_commands += u32::from(is_idle);
+        if self.idle_commands > self.settings.limits.idle_commands {
+            return self.end_with(&reply(
+                421,
+                (4, 7, 0),
+                "too many commands without a message",
+            ));
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// Refused commands after which the session ends. What the handler refuses does not count.
     pub errors: u32,
+    /// Commands in a row that bring no message forward, such as NOOP, after which the session ends.
+    pub idle_commands: u32,
     /// Recipients of one message; 452 for those beyond (RFC 5321 section 4.5.3.1.8: at least 100).
     pub recipients: usize,
 }
@@ -46,6 +48,7 @@ impl Default for Limits {
             write: Duration::from_secs(60),
             handshake: Duration::from_secs(30),
             errors: 10,
+            idle_commands: 100,
             recipients: 1000,
         }
     }

@@ -1,5 +1,7 @@
 //! A connector against a real server on loopback.
 
+mod dns;
+mod limits;
 mod promise;
 
 use std::future::pending;

@@ -63,7 +63,7 @@ pub enum HabitError {
     /// Nothing that can be done.
     #[error(
         "{0:?} cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, \
-         also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut"
+         mute <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut"
     )]
     What(String),
 }
@@ -132,6 +132,7 @@ fn manner(what: &str) -> Option<Manner> {
         ("wait", delay) => Manner::Wait(parse_duration(delay).ok()?),
         ("say", text) => Manner::Lie(line(text)?),
         ("close", text) => Manner::LieAndClose(line(text)?),
+        ("mute", text) => Manner::LieAndHang(line(text)?),
         ("also", text) => Manner::Also(line(text)?),
         ("raw", text) => Manner::Lie(octets(text)?),
         ("long", count) => Manner::Lie(long(amount(count)?)),
@@ -261,9 +262,9 @@ mod tests {
             "hang" is not of the form "state: what", such as "dot: cut"
             "vrfy" is no state; write connect, greeting, ehlo, starttls, tls, mail, rcpt, data, content, dot, rset or quit
             "last 3" is not how often; write "first 3" or "each 10" behind the state, or nothing
-            "smile" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut
-            "say hi" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut
-            "raw \\xg0" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut"#]]
+            "smile" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, mute <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut
+            "say hi" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, mute <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut
+            "raw \\xg0" cannot be done; write hang, cut [octets], drip <duration>, wait <duration>, say <reply>, close <reply>, mute <reply>, also <reply>, raw <octets>, long <octets> or lines <count>; at connect, hang or cut"#]]
         .assert_eq(
             &["hang", "vrfy: hang", "mail last 3: cut", "mail: smile", "connect: say hi", "mail: raw \\xg0"]
                 .map(read)

@@ -47,7 +47,7 @@ pub struct RawProvider {
     pub max_message: String,
     /// When it refuses connections.
     pub down: Vec<RawDownWindow>,
-    /// How it misbehaves, each as "state: what"; of those for one state, the first that is due counts. States: connect, greeting, ehlo, starttls, tls, mail, rcpt, data, content, dot, rset, quit, with "first 3" or "each 10" behind where it is not always. What: hang, cut, cut OCTETS, drip DURATION, wait DURATION, say REPLY, close REPLY, also REPLY, raw OCTETS, long COUNT, lines COUNT, with escapes as in Rust.
+    /// How it misbehaves, each as "state: what"; of those for one state, the first that is due counts. States: connect, greeting, ehlo, starttls, tls, mail, rcpt, data, content, dot, rset, quit, with "first 3" or "each 10" behind where it is not always. What: hang, cut, cut OCTETS, drip DURATION, wait DURATION, say REPLY, close REPLY, mute REPLY, also REPLY, raw OCTETS, long COUNT, lines COUNT, with escapes as in Rust.
     pub manners: Vec<String>,
     /// How far away it is: the time of a round trip, half of which passes before anything arrives on either side.
     pub rtt: String,

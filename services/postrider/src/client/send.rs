@@ -87,6 +87,10 @@ pub struct SendArgs {
     #[arg(long, value_name = "TIME")]
     send_at: Option<jiff::Timestamp>,
 
+    /// Only over verified TLS, to servers that promise the same (REQUIRETLS, RFC 8689); otherwise it bounces.
+    #[arg(long)]
+    require_tls: bool,
+
     /// How to print the answer.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -128,6 +132,7 @@ fn request(args: &SendArgs) -> anyhow::Result<SubmitRequest> {
         list: String::new(),
         idempotency_key: args.idempotency_key.clone().unwrap_or_default(),
         send_at: args.send_at.map(api::timestamp_to_wire),
+        require_tls: args.require_tls,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The commands that belong to no message: forty replies to each, with the peer going on, closing or hanging behind
 //! them. A session comes about or does not, and no message is ever taken for delivered or refused on their account.
 
-use super::matrix::REPLIES;
+use super::matrix::replies;
 use super::peer::Step;
 use super::*;
 
@@ -78,12 +78,12 @@ async fn opened(server: Server) -> (Came, Seen) {
     tokio::join!(client, server.run(theirs))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_reply_before_the_first_message_opens_the_session_or_ends_it() {
     for verb in OPENING {
         // Behind 220 to STARTTLS comes the handshake, which is another test's matter.
         let is_handshake = |reply: &str| verb == Verb::StartTls && code(reply) == Some(220);
-        for reply in REPLIES.into_iter().filter(|reply| !is_handshake(reply)) {
+        for reply in replies().iter().filter(|reply| !is_handshake(reply)) {
             let what = format!("{reply:?} to {verb}");
             let octets = format!("{reply}\r\n").into_bytes();
             let (came, seen) = opened(server_at(verb).on(verb, reply)).await;
@@ -92,6 +92,19 @@ async fn each_reply_before_the_first_message_opens_the_session_or_ends_it() {
             let sent = usize::from(expected == Came::Opened);
             assert_eq!(seen.messages.len(), sent, "{what}");
 
+            let step = Step::SayAndHang(octets.clone());
+            let (came, seen) = opened(server_at(verb).does(verb, step)).await;
+            assert!(seen.messages.is_empty(), "{what}, hanging");
+            match (verb, code(reply)) {
+                // The next command, which is not a message's, is not answered.
+                (Verb::Greeting, Some(220))
+                | (Verb::Ehlo, Some(500..=599))
+                | (Verb::StartTls, Some(400..=420 | 422..=599)) => {
+                    assert_eq!(came, Came::Failed, "{what}, hanging");
+                }
+                _ => assert_eq!(came, expected, "{what}, hanging"),
+            }
+
             let (came, seen) = opened(server_at(verb).does(verb, Step::SayAndClose(octets))).await;
             assert!(seen.messages.is_empty(), "{what}, closing");
             match (verb, code(reply)) {
@@ -99,6 +112,10 @@ async fn each_reply_before_the_first_message_opens_the_session_or_ends_it() {
                 (Verb::Ehlo, Some(code @ 500..=599)) => assert_eq!(came, Came::Refused(code)),
                 // EHLO finds nobody.
                 (Verb::Greeting, Some(220)) => assert_eq!(came, Came::Failed, "{what}, closing"),
+                // The EHLO behind a refusal finds nobody, so that no message has to.
+                (Verb::StartTls, Some(400..=420 | 422..=599)) => {
+                    assert_eq!(came, Came::Failed, "{what}, closing");
+                }
                 // Elsewhere it is the first message that finds nobody.
                 _ => assert_eq!(came, expected, "{what}, closing"),
             }
@@ -147,14 +164,18 @@ async fn behind_a_refusal(server: Server) -> (String, bool, Seen) {
 }
 
 /// Whatever becomes of RSET, the message behind it is delivered or was never tried: nobody has said anything about it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_reply_to_rset_lets_the_next_message_go_or_leaves_it_alone() {
     for offered in [PIPELINING, &[]] {
-        for reply in REPLIES {
+        for reply in &replies() {
             let octets = format!("{reply}\r\n").into_bytes();
-            for step in [Step::Say(octets.clone()), Step::SayAndClose(octets)] {
-                let closes = matches!(step, Step::SayAndClose(_));
-                let what = format!("{reply:?} to RSET, closing {closes}, offering {offered:?}");
+            for step in [
+                Step::Say(octets.clone()),
+                Step::SayAndClose(octets.clone()),
+                Step::SayAndHang(octets),
+            ] {
+                let closes = !matches!(step, Step::Say(_));
+                let what = format!("{reply:?} to RSET, ending {closes}, offering {offered:?}");
                 let server = Server::offering(offered).does(Verb::Rset, step);
                 let (shown, reusable, seen) = behind_a_refusal(server).await;
                 let granted = matches!(code(reply), Some(200..=299)) && !closes;
@@ -178,7 +199,7 @@ async fn each_reply_to_rset_lets_the_next_message_go_or_leaves_it_alone() {
 /// QUIT is a courtesy: what is answered changes nothing, and takes no longer than two seconds.
 #[tokio::test(start_paused = true)]
 async fn no_reply_to_quit_makes_a_difference() {
-    for reply in REPLIES {
+    for reply in &replies() {
         let octets = format!("{reply}\r\n").into_bytes();
         for step in [
             Step::Say(octets.clone()),

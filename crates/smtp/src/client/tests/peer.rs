@@ -14,6 +14,8 @@ pub(super) enum Step {
     Say(Vec<u8>),
     /// It says this and closes.
     SayAndClose(Vec<u8>),
+    /// It says this and nothing more, and keeps the connection.
+    SayAndHang(Vec<u8>),
     /// It does nothing more, and keeps the connection.
     Hang,
     /// It closes.
@@ -226,6 +228,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
             Step::SayAndClose(octets) => {
                 self.say(&octets).await?;
+                Err(Ended)
+            }
+            Step::SayAndHang(octets) => {
+                self.say(&octets).await?;
+                while self.stream.read_u8().await.is_ok() {}
                 Err(Ended)
             }
             Step::Hang => std::future::pending().await,

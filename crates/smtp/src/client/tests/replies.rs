@@ -168,6 +168,28 @@ async fn a_reply_before_its_command_is_never_an_answer() {
     assert_eq!(seen.dialogue().len(), 1);
 }
 
+/// Behind it every reply stands one command too late, until one fits none: nothing was said about the second message.
+#[tokio::test]
+async fn a_reply_too_many_behind_a_message_refuses_not_the_next_one() {
+    let server = Server::offering(PIPELINING).on(Verb::EndOfData, "250 ok\r\n550 5.1.1 stray");
+    let (first, second) = (envelope_to("a@b.example"), envelope_to("b@b.example"));
+    let (shown, seen) = with(server, async |mut session| {
+        let sent = send(&mut session, &first, Some(&second)).await;
+        let then = send(&mut session, &second, None).await;
+        assert!(!session.is_reusable());
+        [show(&sent), show(&then)]
+    })
+    .await;
+    assert_eq!(
+        shown,
+        [
+            "delivered 250 ok",
+            "protocol violation at DATA: the reply 250 2.1.5 ok does not answer the command"
+        ]
+    );
+    assert_eq!(seen.messages.len(), 1);
+}
+
 #[tokio::test]
 async fn a_250_that_comes_before_the_final_dot_does_not_deliver() {
     for offered in [PIPELINING, &[]] {

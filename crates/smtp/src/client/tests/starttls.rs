@@ -281,6 +281,29 @@ async fn starttls_that_is_missing_or_refused_matters_only_where_tls_is_required(
     }
 }
 
+/// It is told as what it is, so that the caller can come back without TLS, and no message is lost to it.
+#[tokio::test]
+async fn a_peer_that_refuses_starttls_and_leaves_has_refused_starttls() {
+    let refusal = "454 4.7.0 no TLS now";
+    let refusing = || Server::offering(&["STARTTLS"]);
+    let at_once = Step::SayAndClose(format!("{refusal}\r\n").into_bytes());
+    let later = refusing().on(Verb::StartTls, refusal);
+    let hello = || Step::Say(b"250-mx.example\r\n250 STARTTLS\r\n".to_vec());
+    for server in [
+        refusing().does(Verb::StartTls, at_once),
+        later
+            .does(Verb::Ehlo, hello())
+            .does(Verb::Ehlo, Step::Close),
+    ] {
+        let options = options_with(TlsMode::Opportunistic, options().tls_settings);
+        let (ours, theirs) = duplex(1 << 16);
+        let client = async move { Session::open(ours, &mx(), &options).await.unwrap_err() };
+        let (error, _) = tokio::join!(client, server.run(theirs));
+        let expected = format!("the peer refused STARTTLS: {refusal}");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_handshake_that_fails_is_named() {
     let options = options_with(TlsMode::Opportunistic, options().tls_settings);

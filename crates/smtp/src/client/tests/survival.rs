@@ -109,8 +109,9 @@ async fn slow_reader(mut stream: DuplexStream, offered: &str, pace: Duration) {
             stream.write_all(reply.as_bytes()).await.unwrap();
         }
     }
+    let mut pace = tokio::time::interval(pace);
     loop {
-        tokio::time::sleep(pace).await;
+        pace.tick().await;
         let mut some = [0; 1024];
         let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut some).await;
     }
@@ -139,8 +140,9 @@ async fn a_peer_that_closes_is_ambiguous_only_behind_the_final_dot() {
 async fn a_dripping_peer_does_not_extend_its_deadline() {
     let (ours, mut theirs) = duplex(1 << 16);
     let drip = async move {
+        let mut minutes = tokio::time::interval(Duration::from_secs(60));
         for octet in b"220-".iter().cycle() {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            minutes.tick().await;
             if theirs.write_all(&[*octet]).await.is_err() {
                 break;
             }

@@ -97,6 +97,7 @@ where
         let answer = self.handler.mail(&sender).await;
         let reply = self.carry_out(answer).await?;
         if is_positive(self.misbehave(Stage::Mail, &reply).await?) {
+            self.idle_commands = 0;
             self.transaction.open(sender);
         }
         Ok(())

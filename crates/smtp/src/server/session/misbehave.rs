@@ -45,6 +45,10 @@ where
                 self.wire.flush().await?;
                 return Err(Stop::Abruptly);
             }
+            Manner::LieAndHang(octets) => {
+                self.wire.say_raw(&octets);
+                return self.outlast().await;
+            }
             Manner::Drip(gap) => self.drip(&honest, gap).await?,
             Manner::Wait(delay) => {
                 self.wait(delay).await?;
@@ -66,7 +70,12 @@ where
             Some(Manner::Hang) => self.outlast().await,
             Some(Manner::Wait(delay) | Manner::Drip(delay)) => self.wait(delay).await,
             Some(Manner::Cut(_)) => Err(Stop::Abruptly),
-            Some(Manner::Lie(octets) | Manner::LieAndClose(octets) | Manner::Also(octets)) => {
+            Some(
+                Manner::Lie(octets)
+                | Manner::LieAndClose(octets)
+                | Manner::LieAndHang(octets)
+                | Manner::Also(octets),
+            ) => {
                 // What came before the client's hello would be no answer to it.
                 self.content().await?;
                 self.wire.say_raw(&octets);
@@ -93,6 +102,10 @@ where
                 self.wire.say_raw(&octets);
                 self.wire.flush().await?;
                 Err(Stop::Abruptly)
+            }
+            Some(Manner::LieAndHang(octets)) => {
+                self.wire.say_raw(&octets);
+                self.ignore().await
             }
         }
     }

@@ -1,44 +1,17 @@
 //! REQUIRETLS (RFC 8689 section 4.2.1): every exchanger is asked for verified TLS and for the promise to keep it so.
 
-use hickory_proto::rr::Name;
-use hickory_proto::serialize::txt::Parser;
-use hickory_server::Server;
-use hickory_server::net::runtime::TokioRuntimeProvider;
-use hickory_server::store::in_memory::InMemoryZoneHandler;
-use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use model::Domain;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use smtp::client::{Content, Envelope, Outcome, Transaction};
 use smtp::server::Extension;
-use tokio::net::UdpSocket;
 
+use super::dns::Dns;
 use super::*;
 
-const ZONE: &str = "@ 60 IN SOA ns.test. root.test. 1 60 60 60 60\n@ 60 IN NS ns.test.\n\
-    both 60 IN MX 10 one.test.\nboth 60 IN MX 20 two.test.\nalone 60 IN MX 10 one.test.\n\
+const ZONE: &str = "both 60 IN MX 10 one.test.\nboth 60 IN MX 20 two.test.\nalone 60 IN MX 10 one.test.\n\
     one 60 IN A 127.0.7.1\ntwo 60 IN A 127.0.7.2\n";
-
-/// A DNS server for [`ZONE`], and where it is.
-async fn dns() -> (Server<Catalog>, SocketAddr) {
-    let origin = Name::from_ascii("test.").unwrap();
-    let parser = Parser::new(ZONE.to_owned(), None, Some(origin.clone()));
-    let (_, records) = parser.parse().unwrap();
-    let zone = InMemoryZoneHandler::<TokioRuntimeProvider>::new(
-        origin.clone(),
-        records,
-        ZoneType::Primary,
-        AxfrPolicy::Deny,
-    );
-    let mut catalog = Catalog::new();
-    catalog.upsert(origin.into(), vec![Arc::new(zone.unwrap())]);
-    let mut server = Server::new(catalog);
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    server.register_socket(socket);
-    (server, address)
-}
 
 /// An exchanger of that name at `listener`, with a certificate of `authority`.
 async fn serve_as(
@@ -78,18 +51,13 @@ async fn sent_to(domain: &str, trusting: bool) -> (String, String) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let roots = trusting.then(|| authority.der().clone());
-    let (_dns, dns) = dns().await;
+    let dns = Dns::serving(ZONE).await;
     let one = TcpListener::bind("127.0.7.1:0").await.unwrap();
     let port = one.local_addr().unwrap().port();
     let two = TcpListener::bind(("127.0.7.2", port)).await.unwrap();
-    let clock = Arc::new(SystemClock);
-    let settings = routing::Settings {
-        dns_servers: vec![dns],
-        ..routing::Settings::default()
-    };
     let mut connector = connector(port);
-    connector.routing = Arc::new(Routing::new(settings, Arc::clone(&clock) as _).unwrap());
-    connector.options.tls_settings = TlsSettings::new(clock, roots).unwrap();
+    connector.routing = dns.routing();
+    connector.options.tls_settings = TlsSettings::new(Arc::new(SystemClock), roots).unwrap();
     let sending = async {
         let domain: Domain = domain.parse().unwrap();
         let route = connector.routing.resolve(&domain).await.unwrap();

@@ -76,6 +76,37 @@ async fn commands_out_of_sequence_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_only_keeps_the_session_busy_is_sent_away() {
+    for idle in [
+        "NOOP\r\n",
+        "RSET\r\n",
+        "VRFY ann\r\n",
+        "HELP\r\n",
+        "EHLO c\r\n",
+    ] {
+        let (told, served, _) = session(async |mut client| {
+            client.reply().await;
+            client.say("EHLO c\r\n").await;
+            for _ in 0..99 {
+                client.say(idle).await;
+            }
+            assert_eq!(client.say("MAIL FROM:<>\r\n").await, "250 2.1.0 sender ok");
+            client.say("RSET\r\n").await;
+            for _ in 0..100 {
+                assert!(client.say(idle).await.starts_with('2'), "{idle}");
+            }
+            client.say(idle).await
+        })
+        .await;
+        assert_eq!(
+            told, "421 4.7.0 too many commands without a message",
+            "{idle}"
+        );
+        assert_eq!(served.unwrap(), Ended::Refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_errs_too_often_is_sent_away() {
     let (told, served, _) = session(async |mut client| {
         client.reply().await;

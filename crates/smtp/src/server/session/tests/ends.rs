@@ -51,8 +51,9 @@ async fn who_drips_a_command_has_no_more_time_than_another() {
     let (dripped, served, _) = session(async |mut client| {
         client.reply().await;
         let mut dripped = 0;
+        let mut minutes = tokio::time::interval(Duration::from_secs(60));
         while client.stream.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            minutes.tick().await;
             dripped += 1;
         }
         dripped
