@@ -117,10 +117,9 @@ impl Site {
     /// Around how long jobs are to be parked, if this site does not keep up; to be asked once a second.
     pub(crate) fn is_slow(&self) -> Option<Duration> {
         let mut state = self.lock();
-        let taken = state.taken;
-        state.parking.measure(taken);
-        let oldest = state.waiting.oldest();
-        state.parking.needed(oldest, Instant::now())
+        let (taken, oldest, now) = (state.taken, state.waiting.oldest(), Instant::now());
+        state.parking.measure(taken, now);
+        state.parking.needed(oldest, now)
     }
 
     /// The same, if it did not keep up of late, and what has arrived since may not have waited for long.
