@@ -66,7 +66,8 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
         };
         let Some(letter) = letter else { break };
         sent += 1;
-        let used_up = sent >= site.limits.messages_per_connection || !slot.is_fresh();
+        let is_worn = sent >= site.limits.messages_per_connection;
+        let used_up = is_worn || slot.is_wanted() || !slot.is_fresh();
         if !used_up {
             following = waiting_letter(sender, site, &slot).await;
         }
