@@ -44,6 +44,8 @@ struct State {
     /// Until when tokens are taken from the share without asking again.
     apart: Option<Instant>,
     slots: BTreeMap<SlotId, Instant>,
+    /// The slot that is to be given up, because a worker without any waits.
+    wanted: Option<SlotId>,
     /// The most slots held at once of late, and since when.
     most_slots: (usize, Instant),
     /// How many workers have slots of this path, as Redis said last.
@@ -80,6 +82,7 @@ impl Gate {
                 share: None,
                 apart: None,
                 slots: BTreeMap::new(),
+                wanted: None,
                 most_slots: (0, Instant::now()),
                 sharers: None,
                 limits: *limits,
@@ -262,6 +265,19 @@ impl Gate {
         let state = self.state();
         let older = state.slots.range(..id).count();
         older < state.limits.share(workers, workers).connections() as usize
+    }
+
+    /// Notes whether another worker waits for one of this worker's slots. The oldest is to be given up, one at a time.
+    pub(crate) fn want_one(&self, is_wanted: bool) {
+        let mut state = self.state();
+        state.wanted = is_wanted
+            .then(|| state.slots.keys().next().copied())
+            .flatten();
+    }
+
+    /// Whether slot `id` is the one that is to be given up.
+    pub(crate) fn is_wanted(&self, id: SlotId) -> bool {
+        self.state().wanted == Some(id)
     }
 
     /// Whether nothing would be lost by forgetting this path.

@@ -158,11 +158,13 @@ impl Heart {
             slots,
         );
         let asked_at = Instant::now();
-        let (workers, epoch, state, sharers): BeatReply = inner.link.ask(line, &script).await?;
+        let (workers, epoch, state, sharers, wanted): BeatReply =
+            inner.link.ask(line, &script).await?;
         inner.learn_cell(workers, state);
         inner.remember_epoch(&epoch);
-        for (slot, sharers) in held.iter().zip(sharers) {
+        for (slot, (sharers, is_wanted)) in held.iter().zip(sharers.into_iter().zip(wanted)) {
             slot.gate.renewed(slot.id, asked_at);
+            slot.gate.want_one(is_wanted);
             // While the cell settles, others may not have told of their slots yet.
             if state == 0 {
                 slot.gate.shared_by(sharers);

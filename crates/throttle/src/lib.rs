@@ -10,6 +10,8 @@
 //!   per lease and not per message ([`Throttle::take`]; `lease.rs` has the arithmetic);
 //! - a worker that dies gives back its slots within one time to live; one that lives renews all of them with one
 //!   heartbeat ([`SlotGuard`]; `heartbeat.rs`);
+//! - a worker without any slot of a path has one within a heartbeat and the time of one message, also where others hold all
+//!   ([`SlotGuard::is_wanted`]);
 //! - Redis away, slow or wiped neither stops sending nor opens the throttle: a worker falls back to its share of the
 //!   limits ([`Mode::Local`]; `gate.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`). What was
 //!   sent meanwhile is not made up for, so a return may cost a path one burst more.

@@ -38,6 +38,8 @@ pub(crate) struct Slot<'a> {
     pub(crate) connections: u32,
     /// Whether it takes the place of one that this worker gave back of late.
     pub(crate) replaces: bool,
+    /// Whether this worker has none of the path.
+    pub(crate) is_first: bool,
 }
 
 /// Tokens that are asked for.
@@ -59,8 +61,8 @@ pub(crate) enum Presence {
 pub(crate) type AdmitReply = (u8, u32, u64, String, u32);
 
 /// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot how many workers have slots of its
-/// path.
-pub(crate) type BeatReply = (u32, String, u8, Vec<u32>);
+/// path, and whether one of that path is to be given up.
+pub(crate) type BeatReply = (u32, String, u8, Vec<u32>, Vec<bool>);
 
 /// What `admit.lua` decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +118,7 @@ impl Scripts {
             member: "",
             connections: 0,
             replaces: false,
+            is_first: false,
         });
         call.arg(slot.member).arg(slot.connections);
         match question.tokens {
@@ -126,7 +129,8 @@ impl Scripts {
                 .arg((wanted / 2).max(1)),
             None => call.arg(0).arg(0).arg(0).arg(0),
         };
-        call.arg(u8::from(slot.replaces));
+        call.arg(u8::from(slot.replaces))
+            .arg(u8::from(slot.is_first));
         call
     }
 

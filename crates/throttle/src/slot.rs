@@ -99,6 +99,12 @@ impl SlotGuard {
         }
     }
 
+    /// Whether another worker waits that has no slot of the path, and this one is to be given up for it: send what is in
+    /// hand, take nothing more and close.
+    pub fn is_wanted(&self) -> bool {
+        self.claim.gate.is_wanted(self.claim.id)
+    }
+
     /// Asks for a token for the next message: the one that came with the slot, or else [`Throttle::take`].
     pub async fn take(&self, limits: &Limits) -> Result<(), Wait> {
         if self.first_token() {

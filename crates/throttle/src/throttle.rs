@@ -203,6 +203,7 @@ impl Inner {
                 member: &member,
                 connections: limits.connections(),
                 replaces: claim.gate.has_given_back(self.settings.slot_ttl),
+                is_first: claim.gate.slots().is_empty(),
             }),
             tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
         };

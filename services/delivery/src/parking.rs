@@ -11,7 +11,8 @@
 //!
 //! A site that is slow and still sends (its provider has a limit, or is far away) must not run dry while its jobs are
 //! parked. It keeps what it sends in the shortest time that a job can be parked, and the others come back at the pace at
-//! which it sends, and a little faster.
+//! which it sends, and a little faster. That pace is known from the first seconds on, and where it turns out otherwise what
+//! is parked from then on has its turn by the better knowledge.
 
 use std::time::Duration;
 
@@ -40,12 +41,11 @@ const LONGEST: Duration = Duration::from_secs(135 * 60);
 /// How slow a site is.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
-    /// Jobs a second, of late.
-    pace: f64,
-    /// Jobs that were taken to be sent, by the last measurement.
-    taken: u64,
+    pace: Pace,
     /// When the next parked job is to come back.
     next_return: Option<Instant>,
+    /// The soonest a job could come back, when the last one was parked.
+    soonest: Duration,
     /// When the last of them is back.
     last_return: Option<Instant>,
     doublings: u32,
@@ -84,28 +84,44 @@ impl Parking {
     }
 
     /// Measures the site's pace; to be called once a second with how many jobs were ever taken to be sent.
-    pub(crate) fn measure(&mut self, taken: u64) {
-        let sent = taken.saturating_sub(self.taken) as f64;
-        self.taken = taken;
-        self.pace = self.pace * MEMORY_OF_PACE + sent * (1.0 - MEMORY_OF_PACE);
+    ///
+    /// What was parked by another pace comes back as it was told to. Those that are parked from now on stand behind as many as
+    /// before, at the pace of now.
+    pub(crate) fn measure(&mut self, taken: u64, now: Instant) {
+        let before = self.pace.of_returns();
+        self.pace.measure(taken, now);
+        let after = self.pace.of_returns();
+        let first = now + self.soonest;
+        if let Some(next) = self.next_return
+            && next > first
+        {
+            let longer = match before {
+                Returns::AtPace(before) => before / after.in_a_second(),
+                // That a site has begun to send is no reason to have less of its jobs back.
+                Returns::Probing => (PROBES / after.in_a_second()).min(1.0),
+            };
+            self.next_return = Some(first + (next - first).mul_f64(longer).min(LONGEST));
+        }
     }
 
     /// How many jobs a slow site sends until the first of those that are parked now can be back, `soonest` from now.
     pub(crate) fn sends_until(&self, soonest: Duration) -> usize {
-        (self.pace * OVERBOOKED * soonest.as_secs_f64()) as usize
+        (self.pace.jobs_a_second() * OVERBOOKED * soonest.as_secs_f64()) as usize
     }
 
     /// For how long the next job is parked, at least `soonest`; around `base` or longer where the site sends nothing.
     pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
-        let (pace, least) = if self.pace < TRICKLE {
-            (PROBES, spread(base))
-        } else {
-            (self.pace * OVERBOOKED, Duration::ZERO)
+        self.soonest = soonest;
+        let returns = self.pace.of_returns();
+        let least = match returns {
+            Returns::Probing => spread(base),
+            Returns::AtPace(_) => Duration::ZERO,
         };
         let turn = self.next_return.map_or(now, |next| next.max(now));
         let turn = turn.max(now + soonest);
         let time = if turn - now < LONGEST {
-            self.next_return = Some(turn + Duration::from_secs_f64(1.0 / pace));
+            let gap = Duration::from_secs_f64(1.0 / returns.in_a_second());
+            self.next_return = Some(turn + gap);
             least.max(turn - now)
         } else {
             self.next_return = Some(now + LONGEST);
@@ -126,6 +142,72 @@ impl Parking {
         match self.last_doubled {
             Some(last) if now.saturating_duration_since(last) < base => self.doublings,
             Some(_) | None => 0,
+        }
+    }
+}
+
+/// How many jobs a site sends in a second, of late: a mean in which each second counts less than the one after it.
+#[derive(Debug, Default)]
+struct Pace {
+    sum: f64,
+    /// What the seconds in `sum` count together: 1 when there were many. The first seconds of a site are not mixed with
+    /// seconds in which it did not exist.
+    weight: f64,
+    /// Jobs that were taken to be sent, by the last measurement, and when that was.
+    taken: u64,
+    measured_at: Option<Instant>,
+}
+
+impl Pace {
+    fn measure(&mut self, taken: u64, now: Instant) {
+        let sent = taken.saturating_sub(self.taken) as f64;
+        self.taken = taken;
+        let last = self.measured_at.replace(now);
+        let elapsed = last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let is_silent = sent == 0.0 && self.weight == 0.0;
+        if is_silent || elapsed.is_zero() {
+            // Of a site that begins to send, or does so again, only what it sends from then on says how fast it is.
+            return;
+        }
+        let left = MEMORY_OF_PACE.powf(elapsed.as_secs_f64());
+        self.sum = self.sum * left + sent / elapsed.as_secs_f64() * (1.0 - left);
+        self.weight = self.weight * left + (1.0 - left);
+        if self.jobs_a_second() < TRICKLE {
+            (self.sum, self.weight) = (0.0, 0.0);
+        }
+    }
+
+    /// 0 where it sends nothing.
+    fn jobs_a_second(&self) -> f64 {
+        if self.weight > 0.0 {
+            self.sum / self.weight
+        } else {
+            0.0
+        }
+    }
+
+    fn of_returns(&self) -> Returns {
+        match self.jobs_a_second() {
+            0.0 => Returns::Probing,
+            pace => Returns::AtPace(pace * OVERBOOKED),
+        }
+    }
+}
+
+/// How parked jobs come back.
+#[derive(Debug, Clone, Copy)]
+enum Returns {
+    /// So many a second, to a site that sends.
+    AtPace(f64),
+    /// As few as cost little.
+    Probing,
+}
+
+impl Returns {
+    fn in_a_second(self) -> f64 {
+        match self {
+            Self::AtPace(pace) => pace,
+            Self::Probing => PROBES,
         }
     }
 }
@@ -152,10 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_slow_site_parks_comes_back_at_its_pace() {
-        let mut parking = Parking::default();
-        for second in 1..=60 {
-            parking.measure(second * 100);
-        }
+        let mut parking = sending(100, 60);
         let (base, soonest, now) = (SHORTEST, Duration::from_secs(60), Instant::now());
         assert!((7000..=7600).contains(&parking.sends_until(soonest)));
         let times: Vec<Duration> = (0..1250)
@@ -164,10 +243,54 @@ mod tests {
         assert!(times.is_sorted() && times[0] == soonest, "{:?}", times[0]);
         let last = (times[1249] - soonest).as_secs_f64();
         assert!((9.5..10.5).contains(&last), "1,250 in {last} s");
-        for _ in 0..60 {
-            parking.measure(6000);
-        }
+        measure(&mut parking, 0, 60);
         assert_eq!(parking.sends_until(soonest), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_of_the_first_seconds_is_what_was_sent_in_them() {
+        for seconds in [1, 2, 5] {
+            let sends = sending(100, seconds).sends_until(Duration::from_secs(60));
+            assert!((7400..=7600).contains(&sends), "{sends} after {seconds} s");
+        }
+        let mut late = sending(0, 20);
+        measure(&mut late, 100, 1);
+        assert_eq!(late.sends_until(Duration::from_secs(60)), 7500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_measured_later_has_jobs_back_earlier() {
+        let mut parking = sending(4, 2);
+        let soonest = Duration::from_secs(60);
+        let time = |parking: &mut Parking| {
+            let now = measured_at(parking);
+            parking.time(SHORTEST, soonest, now)
+        };
+        let far = (0..1000).map(|_| time(&mut parking)).max();
+        assert!(far > Some(Duration::from_secs(240)), "{far:?}");
+        measure(&mut parking, 100, 30);
+        let near = time(&mut parking);
+        assert!(near < soonest + Duration::from_secs(10), "{near:?}");
+    }
+
+    /// A site that has sent `pace` jobs in each of its first seconds.
+    fn sending(pace: usize, seconds: usize) -> Parking {
+        let mut parking = Parking::default();
+        parking.measure(0, Instant::now() - Duration::from_secs(seconds as u64));
+        measure(&mut parking, pace, seconds);
+        parking
+    }
+
+    /// The same in the next ones.
+    fn measure(parking: &mut Parking, pace: usize, seconds: usize) {
+        for _ in 0..seconds {
+            let second_later = measured_at(parking) + Duration::from_secs(1);
+            parking.measure(parking.pace.taken + pace as u64, second_later);
+        }
+    }
+
+    fn measured_at(parking: &Parking) -> Instant {
+        parking.pace.measured_at.unwrap_or_else(Instant::now)
     }
 
     #[tokio::test(start_paused = true)]
@@ -199,8 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_would_be_parked_for_too_long_is_spread() {
-        let mut parking = Parking::default();
-        parking.measure(10);
+        let mut parking = sending(2, 1);
         let (soonest, now) = (Duration::from_secs(60), Instant::now());
         let longest = (0..100_000)
             .map(|_| parking.time(SHORTEST, soonest, now))

@@ -66,7 +66,8 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
         };
         let Some(letter) = letter else { break };
         sent += 1;
-        let used_up = sent >= site.limits.messages_per_connection || !slot.is_fresh();
+        let is_worn = sent >= site.limits.messages_per_connection;
+        let used_up = is_worn || slot.is_wanted() || !slot.is_fresh();
         if !used_up {
             following = waiting_letter(sender, site, &slot).await;
         }
@@ -92,19 +93,18 @@ async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection:
 async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<Letter> {
     let limits = site.limits.shared();
     loop {
-        let held = tokio::select! {
+        let turn = tokio::select! {
             biased;
             () = sender.shutdown().requested() => return None,
-            held = site.next(sender.idle) => held?,
+            turn = site.next_turn(sender.idle) => turn?,
         };
         tokio::select! {
             () = slot.token(&limits) => {}
-            () = sender.shutdown().requested() => {
-                held.give_back().await;
-                return None;
-            }
+            () = sender.shutdown().requested() => return None,
         }
-        if let Some(letter) = write(sender, site, held).await {
+        if let Some(held) = turn.take()
+            && let Some(letter) = write(sender, site, held).await
+        {
             return Some(letter);
         }
     }
@@ -112,11 +112,12 @@ async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<L
 
 /// A job that is waiting already, if it has its token at once.
 async fn waiting_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<Letter> {
-    if sender.shutdown().is_requested() || !site.has_waiting() {
+    if sender.shutdown().is_requested() {
         return None;
     }
+    let turn = site.turn()?;
     slot.take(&site.limits.shared()).await.ok()?;
-    let held = site.take_waiting()?;
+    let held = turn.take()?;
     write(sender, site, held).await
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Site {
 struct State {
     waiting: FairQueue<InHand>,
     parking: Parking,
+    /// How many sessions are about to take one of them.
+    turns: usize,
     /// Jobs that were ever taken to be sent.
     taken: u64,
     /// How many waiting jobs the site keeps while it is slow.
@@ -77,13 +79,13 @@ impl Site {
         self.arrived.notify_one();
     }
 
-    /// The next job, waiting up to `patience` for one.
-    pub(crate) async fn next(&self, patience: Duration) -> Option<InHand> {
+    /// A turn to take a job, waiting up to `patience` for one that nobody else has a turn for.
+    pub(crate) async fn next_turn(&self, patience: Duration) -> Option<Turn<'_>> {
         let arrival = async {
             loop {
                 let arrived = self.arrived.notified();
-                if let Some(held) = self.take_waiting() {
-                    return held;
+                if let Some(turn) = self.turn() {
+                    return turn;
                 }
                 arrived.await;
             }
@@ -91,12 +93,12 @@ impl Site {
         tokio::time::timeout(patience, arrival).await.ok()
     }
 
-    /// The next job, if one is waiting.
-    pub(crate) fn take_waiting(&self) -> Option<InHand> {
+    /// The same, if such a job is waiting.
+    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
         let mut state = self.lock();
-        let held = state.waiting.pop()?;
-        state.taken += 1;
-        Some(held)
+        let is_free = state.waiting.len() > state.turns;
+        state.turns += usize::from(is_free);
+        is_free.then(|| Turn { site: self })
     }
 
     /// How many jobs are waiting.
@@ -117,10 +119,9 @@ impl Site {
     /// Around how long jobs are to be parked, if this site does not keep up; to be asked once a second.
     pub(crate) fn is_slow(&self) -> Option<Duration> {
         let mut state = self.lock();
-        let taken = state.taken;
-        state.parking.measure(taken);
-        let oldest = state.waiting.oldest();
-        state.parking.needed(oldest, Instant::now())
+        let (taken, oldest, now) = (state.taken, state.waiting.oldest(), Instant::now());
+        state.parking.measure(taken, now);
+        state.parking.needed(oldest, now)
     }
 
     /// The same, if it did not keep up of late, and what has arrived since may not have waited for long.
@@ -197,6 +198,34 @@ impl Site {
         let (state, now) = (self.lock(), Instant::now());
         let is_idle = state.waiting.len() == 0 && state.sessions == 0;
         is_idle && !state.parking.expects_any(now) && !state.closure.is_remembered(now)
+    }
+}
+
+/// The right to take one waiting job. Which one is decided when it is taken, and so after the wait for a token: what comes
+/// meanwhile and goes first has not to wait for what was there before.
+pub(crate) struct Turn<'site> {
+    site: &'site Site,
+}
+
+impl Turn<'_> {
+    /// The next job; none where all that waited were taken away.
+    pub(crate) fn take(self) -> Option<InHand> {
+        let mut state = self.site.lock();
+        let held = state.waiting.pop()?;
+        state.taken += 1;
+        Some(held)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.site.lock();
+        state.turns -= 1;
+        let is_left = state.waiting.len() > state.turns;
+        drop(state);
+        if is_left {
+            self.site.arrived.notify_one();
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 --       9 tokens worth granting: fewer are not, so that a bucket run dry is not asked for every drop
 --       10 1 when the slot takes the place of one that this worker gave back of late: it is granted while the cell
 --       settles, too
+--       11 1 when this worker has no slot of the path. Where all are in use, the next one to come free is then kept for
+--       it, for as long as it goes on asking, and the worker that has the most is told to give one up
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
 --       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, how many
 --       workers have slots of the path (0 when no slot was asked for)
@@ -20,9 +22,19 @@ local function no(reason, wait)
   return {reason, 0, int(math.ceil(math.max(wait, 1))), id, 0}
 end
 
+local wished
 if slot ~= '' then
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now))
-  if redis.call('ZCARD', KEYS[3]) >= connections then
+  local wisher = redis.call('GET', wish(KEYS[3]))
+  wished = wisher == holder(slot)
+  if wished then
+    redis.call('PEXPIRE', wish(KEYS[3]), 3000)
+  end
+  local kept = wisher and not wished and 1 or 0
+  if redis.call('ZCARD', KEYS[3]) >= connections - kept then
+    if not wisher and ARGV[11] == '1' then
+      redis.call('SET', wish(KEYS[3]), holder(slot), 'PX', 3000)
+    end
     -- Expiries beyond a whole slot_ttl were written before the clock went back.
     for _, late in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], int(now + slot_ttl + 1000000), '+inf')) do
       redis.call('ZADD', KEYS[3], int(now + slot_ttl), late)
@@ -62,6 +74,9 @@ end
 if slot ~= '' then
   redis.call('ZADD', KEYS[3], int(now + slot_ttl), slot)
   redis.call('PEXPIRE', KEYS[3], int(math.ceil(slot_ttl / 1000) + 1000))
+  if wished then
+    redis.call('DEL', wish(KEYS[3]))
+  end
 end
 if interval > 0 and not shared then
   -- What the shares give meanwhile is not counted: the bucket is empty when rates are shared again.

@@ -12,16 +12,30 @@ local function int(number)
   return string.format('%.0f', number)
 end
 
--- How many workers have slots of a path. Its members are <worker>:<number>.
+-- The worker that has the slot of this name, <worker>:<number>.
+local function holder(slot)
+  return string.match(slot, '^(.*):')
+end
+
+-- How many workers have slots of a path, and which of them has the most.
 local function sharers(key)
-  local seen, count = {}, 0
+  local held, count, most = {}, 0, nil
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now), '+inf')) do
-    local worker = string.match(member, '^(.*):')
-    if not seen[worker] then
-      seen[worker], count = true, count + 1
+    local worker = holder(member)
+    if not held[worker] then
+      held[worker], count = 0, count + 1
+    end
+    held[worker] = held[worker] + 1
+    if not most or held[worker] > held[most] then
+      most = worker
     end
   end
-  return count
+  return count, most
+end
+
+-- Where the worker's name stands that has none of the path's slots and wants one.
+local function wish(slots)
+  return slots .. '|wish'
 end
 
 -- Answers the epoch, until when the cell settles, and until when rates are kept apart (0 when not).

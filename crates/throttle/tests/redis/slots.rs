@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throttle::{Limits, Reason};
+use throttle::{Limits, Reason, SlotGuard};
 use tokio::time::Instant;
 
 use crate::server::RedisServer;
@@ -160,4 +160,62 @@ async fn every_key_expires() {
             "{key} stays for ever"
         );
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_has_every_slot_gives_one_up_for_one_that_has_none() {
+    let server = RedisServer::start();
+    let (one, two) = (
+        Worker::join(&server, "one").await,
+        Worker::join(&server, "two").await,
+    );
+    for connections in [1, 3] {
+        let (there, limits) = (
+            path(&format!("takes-{connections}")),
+            limits("1000/s", connections),
+        );
+        let mut held = Vec::new();
+        for _ in 0..connections {
+            held.push(one.open(&there, &limits).await.unwrap());
+        }
+        assert!(!held.iter().any(SlotGuard::is_wanted), "nobody waits");
+        let end = Instant::now() + SLOT_TTL;
+        let got = loop {
+            assert!(Instant::now() < end, "nothing was given up");
+            let wanted: Vec<usize> = (0..held.len())
+                .filter(|index| held[*index].is_wanted())
+                .collect();
+            assert!(wanted.len() <= 1, "one is enough");
+            if let Some(index) = wanted.first() {
+                drop(held.remove(*index));
+            }
+            if held.len() < connections as usize {
+                assert!(
+                    one.open(&there, &limits).await.is_err(),
+                    "it is kept for whoever waits"
+                );
+            }
+            match two.open(&there, &limits).await {
+                Ok(slot) => break slot,
+                Err(wait) => tokio::time::sleep(wait.retry_after).await,
+            }
+        };
+        drop(got);
+        one.open_soon(&there, &limits).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_is_kept_for_nobody_who_has_gone_away() {
+    let server = RedisServer::start();
+    let (one, two) = (
+        Worker::join(&server, "one").await,
+        Worker::join(&server, "two").await,
+    );
+    let limits = limits("100/s", 1);
+    let slot = one.open(&path("big"), &limits).await.unwrap();
+    assert!(two.open(&path("big"), &limits).await.is_err());
+    two.leave().await;
+    drop(slot);
+    one.open_soon(&path("big"), &limits).await;
 }
