@@ -18,11 +18,14 @@ const WORKERS: usize = 3;
 const STANDSTILL: Duration = Duration::from_secs(6);
 const ACK_WAIT: &str = "5s";
 /// What the services may say beside [`SAID_WITHOUT_A_QUEUE`].
-const SAID_MEANWHILE: [&str; 6] = [
+const SAID_MEANWHILE: [&str; 8] = [
     "history is away, going on without",
     "no nats-server could be asked how it is",
     "no nats-server is connected, accepting nothing",
     "not every nats-server could be asked whether it syncs",
+    "projection of events interrupted, resuming",
+    // By the HTTP/2 server, of calls that were given up while it stood still; theirs is the next connection.
+    "recv_reset; remotely-reset pending-accept streams reached limit (20)",
     "redis is away, throttling by local share",
     "schedule not stored, publishing again",
 ];

@@ -1,6 +1,7 @@
 //! A look into JetStream, past the product.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -8,9 +9,29 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Config, Info};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use model::{ByteSize, EgressGroup};
+use queue::{Settings, SyncPolicy};
 
 /// A stream that is not of the product.
 const FOREIGN: &str = "FOREIGN";
+
+/// How the product's own queue is reached, for what its services do not show.
+pub(crate) fn settings(url: &str) -> Settings {
+    Settings {
+        servers: vec![url.to_owned()],
+        credentials_file: None,
+        monitors: vec![],
+        sync: SyncPolicy::AllowLazy,
+        replicas: 1,
+        hashed_lanes: 4,
+        egress_group: EgressGroup::default(),
+        ready_bytes: ByteSize(1 << 30),
+        event_bytes: ByteSize(1 << 30),
+        event_age: Duration::from_secs(3600),
+        body_age: Duration::from_secs(3600),
+        ack_wait: Duration::from_secs(30),
+    }
+}
 
 /// Every stream there is, by name.
 pub(crate) async fn streams(url: &str) -> anyhow::Result<BTreeMap<String, Info>> {

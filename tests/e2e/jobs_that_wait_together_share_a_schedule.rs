@@ -12,8 +12,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use model::{ByteSize, Class, Clock as _, Domain, EgressGroup, JobId, SystemClock};
-use queue::{Queue, Settings, Stage, SyncPolicy, Taken};
+use model::{Class, Clock as _, Domain, JobId, SystemClock};
+use queue::{Queue, Sharing, Stage, Taken};
+use rustix::process::Signal;
 use tests::{Books, Cluster, PATIENCE, Setup, eventually, letter};
 
 use super::PROGRAM;
@@ -27,6 +28,13 @@ const LATE: SignedDuration = SignedDuration::from_secs(4);
 /// How long a cancellation may take.
 const MOMENTS: Duration = Duration::from_secs(5);
 const DOMAIN: &str = "gmail.example";
+/// How many lists one request answers at most.
+const PAGE: usize = 500;
+const BUNDLES: u32 = 1100;
+/// Jobs that go into one batch.
+const TOGETHER: usize = 200;
+/// Longer than a store waits to be acknowledged, and shorter than what is unknown then is taken back for.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn jobs_that_wait_together_are_sent_once_each_and_at_their_time() -> anyhow::Result<()> {
@@ -95,7 +103,7 @@ async fn one_of_many_is_cancelled_at_once_and_never_sent() -> anyhow::Result<()>
 async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()> {
     let cluster = Setup::new(PROGRAM).start_with(0).await?;
     let url = cluster.nats_url()?.to_owned();
-    let queue = Queue::connect(settings(&url)).await?;
+    let queue = Queue::connect(broker::settings(&url)).await?;
     let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
     let class = Class::Bulk;
     let at = after(SignedDuration::from_secs(5))?;
@@ -104,7 +112,14 @@ async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()>
         .collect();
     // The first ones find nobody in their way, and have schedules of their own.
     let schedule = |(job, payload): &(JobId, Bytes)| {
-        publisher.schedule_with_others(class, &domain, *job, at, payload.clone())
+        publisher.schedule(
+            class,
+            &domain,
+            *job,
+            at,
+            payload.clone(),
+            Sharing::WithOthers,
+        )
     };
     try_join_all(given.iter().map(schedule)).await?;
     for (job, payload) in &given {
@@ -146,6 +161,90 @@ async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()>
     assert!(repeated, "no bundle came twice");
     drained(&url).await?;
     cluster.finish().await
+}
+
+/// More lists than one request answers are read page by page.
+#[tokio::test]
+async fn one_of_a_thousand_bundles_is_found() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let queue = Queue::connect(broker::settings(cluster.nats_url()?)).await?;
+    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
+    let soon = after(SignedDuration::from_secs(3600))?;
+    // Neighbours are due together, and far from the others.
+    let given: Vec<(JobId, Timestamp)> = (0..2 * BUNDLES)
+        .map(|number| {
+            let pause = SignedDuration::from_secs(i64::from(number / 2) * 60);
+            Ok((JobId::fresh(), soon.checked_add(pause)?))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let schedule = |(job, at): &(JobId, Timestamp)| {
+        let (payload, sharing) = (job.to_string().into(), Sharing::WithOthers);
+        publisher.schedule(Class::Bulk, &domain, *job, *at, payload, sharing)
+    };
+    try_join_all(given.iter().map(schedule)).await?;
+    let lists = subjects(cluster.nats_url()?, ".list.").await?;
+    assert!(lists.len() > PAGE, "only {} lists", lists.len());
+    for (job, _) in &given {
+        let found = publisher
+            .pending_schedule(Class::Bulk, &domain, *job)
+            .await?;
+        assert_eq!(found, Some(Bytes::from(job.to_string())));
+    }
+    cluster.finish().await
+}
+
+/// The queue stands still while jobs are stored together, for longer than they wait for it: what it stores in the end is
+/// taken back, and each job waits once, for itself.
+#[tokio::test]
+async fn what_was_stored_together_too_late_is_taken_back() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).saying_anything().start_with(0).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let queue = Queue::connect(broker::settings(&url)).await?;
+    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
+    let at = after(SignedDuration::from_secs(3600))?;
+    let schedule = |job: JobId| {
+        let (payload, sharing) = (job.to_string().into(), Sharing::WithOthers);
+        publisher.schedule(Class::Bulk, &domain, job, at, payload, sharing)
+    };
+    let jobs = || (0..TOGETHER).map(|_| JobId::fresh());
+    // From the second batch on they wait for each other.
+    try_join_all(jobs().map(schedule)).await?;
+    let before = subjects(&url, ".bundle.").await?.len();
+    let server = cluster.stack()?.nats()[0].child();
+    server.signal(Signal::STOP)?;
+    let late: Vec<JobId> = jobs().collect();
+    let stored = try_join_all(late.iter().copied().map(schedule));
+    let standing = async {
+        tokio::time::sleep(UNACKNOWLEDGED).await;
+        server.signal(Signal::CONT)
+    };
+    tokio::try_join!(async { Ok(stored.await?) }, standing)?;
+
+    let bundles = subjects(&url, ".bundle.").await?.len();
+    assert_eq!(bundles, before, "bundles that were not taken back");
+    for job in late {
+        let own = subjects(&url, &job.to_string()).await?.len();
+        assert_eq!(own, 1, "{job} has no schedule of its own");
+    }
+    cluster.finish().await
+}
+
+/// What stands in the streams of deferred jobs under a subject with `part` in it.
+async fn subjects(url: &str, part: &str) -> anyhow::Result<Vec<String>> {
+    let client = async_nats::connect(url).await.context("connect to NATS")?;
+    let context = jetstream::new(client);
+    let mut found = Vec::new();
+    for name in broker::streams(url).await?.into_keys() {
+        if !name.starts_with('D') {
+            continue;
+        }
+        let stream = context.get_stream(&name).await.context("find the stream")?;
+        let waiting = stream.info_with_subjects("ds.>").await;
+        let waiting: Vec<(String, usize)> = waiting?.try_collect().await?;
+        found.extend(waiting.into_iter().map(|(subject, _)| subject));
+    }
+    found.retain(|subject| subject.contains(part));
+    Ok(found)
 }
 
 /// Puts a bundle that is due into its stream once more, as if it had not been settled.
@@ -192,23 +291,6 @@ async fn submit(cluster: &Cluster, at: Timestamp) -> anyhow::Result<Vec<SubmitRe
             refused => bail!("{refused:?}"),
         })
         .collect()
-}
-
-fn settings(url: &str) -> Settings {
-    Settings {
-        servers: vec![url.to_owned()],
-        credentials_file: None,
-        monitors: vec![],
-        sync: SyncPolicy::AllowLazy,
-        replicas: 1,
-        hashed_lanes: 4,
-        egress_group: EgressGroup::default(),
-        ready_bytes: ByteSize(1 << 30),
-        event_bytes: ByteSize(1 << 30),
-        event_age: Duration::from_secs(3600),
-        body_age: Duration::from_secs(3600),
-        ack_wait: Duration::from_secs(30),
-    }
 }
 
 fn after(pause: SignedDuration) -> anyhow::Result<Timestamp> {

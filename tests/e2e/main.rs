@@ -14,6 +14,7 @@ mod a_killed_queue_loses_nothing;
 mod a_killed_worker_loses_no_job;
 mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
+mod a_lost_hold_stays_lost;
 mod a_lost_reply_is_one_duplicate;
 mod a_message_reaches_its_mailbox;
 mod a_message_that_requires_tls_goes_where_it_is_promised;

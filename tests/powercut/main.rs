@@ -1,5 +1,5 @@
-//! Accepted means synced: the power is cut under the nats-servers while messages are accepted and sent, some with bodies
-//! that are kept apart from their jobs, and nothing that was accepted is lost.
+//! Accepted means synced: the power is cut under the nats-servers while messages are accepted, sent and deferred, some with
+//! bodies that are kept apart from their jobs, and nothing that was accepted is lost.
 //!
 //! Needs root, for a disk that can lose its power: `make powercut`. A control run, in which the servers sync when they
 //! like, must lose something; otherwise the disks did not lose their power and the test shows nothing.
@@ -12,9 +12,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use api::v1::SubmitRequest;
 use api::v1::submit_request::Content;
-use futures_util::{StreamExt as _, stream};
+use async_nats::jetstream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use mailsim::config::{RawDownWindow, RawProvider};
 use rand::RngExt as _;
-use tests::{Cluster, Disk, Setup, eventually, letter, messages};
+use tests::{Cluster, Disk, Setup, eventually, letter, messages, provider};
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
@@ -31,8 +33,15 @@ const RATE: &str = "60/s";
 const LARGE_EVERY: usize = 200;
 const LARGE: usize = 300 << 10;
 const SMALL: usize = 2600;
+/// More than waits within a job that is deferred.
+const SET_ASIDE: usize = 6 << 10;
 /// What the addresses begin with to which the large ones go.
 const LARGE_TO: &str = "large";
+/// One message in so many goes to a provider that is down for a while, and waits with others in one schedule (ADR 19).
+const DEFERRED_EVERY: usize = 3;
+const CLOSED: &str = "closed";
+/// Counted from the start of the providers: longer than it takes to accept what is accepted before the power is cut.
+const CLOSED_FOR: &str = "60s";
 /// When the power is cut: so many messages are accepted by then, at random.
 const CUT_AFTER: std::ops::Range<f64> = 0.1..0.3;
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -122,6 +131,13 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
             config.nats.ready_bytes = "256MiB".into();
             config.nats.event_bytes = "64MiB".into();
             config.delivery.limits.rate = RATE.into();
+            config.mailsim.providers.push(RawProvider {
+                down: vec![RawDownWindow {
+                    from: "0s".into(),
+                    until: CLOSED_FOR.into(),
+                }],
+                ..provider(CLOSED)
+            });
             // Nothing is parked, to come back minutes later.
             config.delivery.window = 50_000;
         });
@@ -142,15 +158,10 @@ async fn accept_until_cut(
     disks: &[Disk],
 ) -> anyhow::Result<HashSet<String>> {
     let count = messages(MESSAGES);
-    let cut_after = (count as f64 * rand::rng().random_range(CUT_AFTER)) as usize;
+    let mut cut_after = (count as f64 * rand::rng().random_range(CUT_AFTER)) as usize;
     let api = cluster.api(0)?;
     let submit = |number: usize| {
-        let (api, is_large) = (api.clone(), number.is_multiple_of(LARGE_EVERY));
-        let to = match is_large {
-            true => format!("{LARGE_TO}{number}@gmail.example"),
-            false => format!("customer{number}@gmail.example"),
-        };
-        let size = if is_large { LARGE } else { SMALL };
+        let (api, (to, size)) = (api.clone(), mail(number));
         async move { api.submit(request(&to, size)).await.map(|_| to) }
     };
     let mut answers = stream::iter((0..count).map(submit)).buffer_unordered(IN_FLIGHT);
@@ -165,6 +176,13 @@ async fn accept_until_cut(
             }
         }
         if accepted.len() >= cut_after && !is_cut {
+            let (bundles, bodies) = set_aside(cluster.nats_url()?).await?;
+            if bundles == 0 || bodies == 0 {
+                // What is deferred is at stake as well.
+                cut_after += IN_FLIGHT;
+                continue;
+            }
+            println!("{bundles} bundles of deferred jobs and {bodies} of their bodies are stored");
             is_cut = true;
             // All at once, as nearly as can be; the calls in flight go on meanwhile.
             for disk in disks {
@@ -177,6 +195,42 @@ async fn accept_until_cut(
     }
     ensure!(is_cut, "the power was never cut");
     Ok(accepted)
+}
+
+/// To whom message `number` goes, and its size.
+fn mail(number: usize) -> (String, usize) {
+    if number.is_multiple_of(LARGE_EVERY) {
+        (format!("{LARGE_TO}{number}@gmail.example"), LARGE)
+    } else if !number.is_multiple_of(DEFERRED_EVERY) {
+        (format!("customer{number}@gmail.example"), SMALL)
+    } else if number.is_multiple_of(2) {
+        (format!("customer{number}@{CLOSED}.example"), SET_ASIDE)
+    } else {
+        (format!("customer{number}@{CLOSED}.example"), SMALL)
+    }
+}
+
+/// How many bundles of deferred jobs the queue holds, and how many of their bodies.
+async fn set_aside(url: &str) -> anyhow::Result<(usize, u64)> {
+    let client = async_nats::connect(url).await.context("connect to NATS")?;
+    let context = jetstream::new(client);
+    let names: Vec<String> = context
+        .stream_names()
+        .try_collect()
+        .await
+        .context("list the streams")?;
+    let (mut bundles, mut bodies) = (0, 0);
+    for name in names {
+        let stream = context.get_stream(&name).await.context("find a stream")?;
+        if name == "BODIES" {
+            bodies = stream.cached_info().state.messages;
+        } else if name.starts_with('D') {
+            let waiting = stream.info_with_subjects("ds.*.*.*.bundle.*").await;
+            let subjects = waiting.context("ask for the bundles")?.count().await;
+            bundles += subjects;
+        }
+    }
+    Ok((bundles, bodies))
 }
 
 /// To whom mail came, once nothing more comes.

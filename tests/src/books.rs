@@ -230,3 +230,79 @@ fn is_terminal(kind: EventKind) -> bool {
         | EventKind::Cancelled => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use api::v1::SubmittedRecipient;
+
+    use super::*;
+
+    const ANN: &str = "ann@gmail.example";
+
+    /// A letter to Ann that was taken in `session`.
+    fn taken(message: &str, session: &str) -> Entry {
+        let entry = serde_json::json!({
+            "time": "2026-01-01T00:00:00Z",
+            "provider": "gmail",
+            "session": session,
+            "sender": "shop@sender.example",
+            "recipient": ANN,
+            "message_id": format!("{message}@sender.example"),
+            "size": null,
+            "sha256": null,
+            "tls": null,
+            "code": 250,
+            "reply": "2.0.0 ok",
+            "outcome": "accepted",
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    /// One letter for each of `messages`, accepted and delivered.
+    fn books(messages: &[&str]) -> Books {
+        let mut books = Books::default();
+        for message in messages {
+            books.accepted(SubmitResponse {
+                message_id: (*message).to_owned(),
+                recipients: vec![SubmittedRecipient {
+                    recipient: ANN.to_owned(),
+                    job_id: format!("job of {message}"),
+                    ..SubmittedRecipient::default()
+                }],
+                ..SubmitResponse::default()
+            });
+            books.happened(Event {
+                id: format!("{message}:1:delivered"),
+                kind: EventKind::Delivered.into(),
+                job_id: format!("job of {message}"),
+                message_id: (*message).to_owned(),
+                recipient: ANN.to_owned(),
+                ..Event::default()
+            });
+        }
+        books
+    }
+
+    #[test]
+    fn a_duplicate_follows_a_cut_where_its_first_session_took_nothing_after_it() {
+        let books = books(&["one", "two"]);
+        let cut = vec![taken("two", "A"), taken("one", "A"), taken("one", "B")];
+        let duplicates = books.reconcile(cut).duplicates;
+        assert_eq!(duplicates.len(), 1);
+        assert!(duplicates[0].follows_cuts);
+        let went_on = vec![taken("one", "A"), taken("two", "A"), taken("one", "B")];
+        let duplicates = books.reconcile(went_on).duplicates;
+        assert_eq!(duplicates.len(), 1);
+        assert!(!duplicates[0].follows_cuts);
+    }
+
+    #[test]
+    fn what_was_lost_or_sent_by_nobody_is_a_fault() {
+        let lost = books(&["one", "two"]).reconcile(vec![taken("one", "A")]);
+        assert_eq!(lost.faults.len(), 1, "{:?}", lost.faults);
+        let stray = books(&["one"]).reconcile(vec![taken("one", "A"), taken("two", "A")]);
+        assert_eq!(stray.faults.len(), 1, "{:?}", stray.faults);
+    }
+}

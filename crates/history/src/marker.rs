@@ -22,15 +22,10 @@ impl History {
         if Sabotage::NoMarker.is_on() {
             return Ok(None);
         }
+        let mut set = self.set_done(job, event, ttl);
+        set.arg("NX").arg("GET");
         let mut write = redis::pipe();
-        write
-            .cmd("SET")
-            .arg(self.inner.keys.done(job))
-            .arg(event)
-            .arg("PX")
-            .arg(milliseconds(ttl))
-            .arg("NX")
-            .arg("GET");
+        write.add_command(set);
         let (earlier,) = self.inner.link.run(&write).await?;
         Ok(earlier)
     }
@@ -47,13 +42,7 @@ impl History {
             return Ok(());
         }
         let mut write = redis::pipe();
-        write
-            .cmd("SET")
-            .arg(self.inner.keys.done(job))
-            .arg(event)
-            .arg("PX")
-            .arg(milliseconds(ttl))
-            .ignore();
+        write.add_command(self.set_done(job, event, ttl)).ignore();
         self.inner.link.run(&write).await
     }
 
@@ -63,6 +52,16 @@ impl History {
         read.cmd("GET").arg(self.inner.keys.done(job));
         let (event,) = self.inner.link.run(&read).await?;
         Ok(event)
+    }
+
+    /// Writes the marker of `job`, to live for `ttl`.
+    fn set_done(&self, job: JobId, event: &[u8], ttl: Duration) -> redis::Cmd {
+        let mut set = redis::cmd("SET");
+        set.arg(self.inner.keys.done(job))
+            .arg(event)
+            .arg("PX")
+            .arg(milliseconds(ttl));
+        set
     }
 
     /// How long a marker is kept where the caller has no better idea.

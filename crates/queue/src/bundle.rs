@@ -47,14 +47,23 @@ const END_OF_BATCH: u16 = 204;
 /// How long to wait for the next list.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Whether a job has a schedule for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// It has one of its own, which the next of the same job replaces.
+    Own,
+    /// Nobody schedules it again while it waits: it may share one with others that are due at about the same time, and
+    /// come with the last of them, two seconds late at most (ADR 19).
+    WithOthers,
+}
+
 /// A job that is to wait for its time.
 #[derive(Debug, Clone)]
 pub(crate) struct WaitingJob {
     pub(crate) id: JobId,
     pub(crate) at: Timestamp,
     pub(crate) payload: Bytes,
-    /// Whether it may share its schedule with others.
-    pub(crate) may_share: bool,
+    pub(crate) sharing: Sharing,
 }
 
 impl Item for WaitingJob {
@@ -67,7 +76,7 @@ impl Item for WaitingJob {
 /// bundle for itself.
 pub(crate) fn sort(jobs: &[WaitingJob], now: Timestamp) -> Vec<Vec<usize>> {
     let mut places: Vec<usize> = (0..jobs.len()).collect();
-    places.sort_by_key(|place| (jobs[*place].may_share, jobs[*place].at));
+    places.sort_by_key(|place| (jobs[*place].sharing == Sharing::WithOthers, jobs[*place].at));
     let mut bundles: Vec<Vec<usize>> = Vec::new();
     let mut octets = 0;
     for place in places {
@@ -75,7 +84,7 @@ pub(crate) fn sort(jobs: &[WaitingJob], now: Timestamp) -> Vec<Vec<usize>> {
         octets += job.payload.len();
         match bundles.last_mut() {
             Some(bundle)
-                if jobs[bundle[0]].may_share
+                if jobs[bundle[0]].sharing == Sharing::WithOthers
                     && bundle.len() < JOBS
                     && octets <= OCTETS
                     && between(jobs[bundle[0]].at, job.at) <= spread(now, jobs[bundle[0]].at) =>
@@ -292,7 +301,7 @@ mod tests {
             id: JobId::fresh(),
             at: Timestamp::from_millisecond(due_ms).unwrap(),
             payload: vec![b'x'; octets].into(),
-            may_share: true,
+            sharing: Sharing::WithOthers,
         }
     }
 
@@ -315,7 +324,7 @@ mod tests {
             "a quarter of a second, or a sixty-fourth of the time until then"
         );
         let mut own = job(10_000, 1);
-        own.may_share = false;
+        own.sharing = Sharing::Own;
         assert_eq!(sizes(&[own.clone(), job(10_000, 1), own]), [1, 1, 1]);
         let day = 24 * 3600 * 1000;
         assert_eq!(sizes(&[job(day, 1), job(day + 2001, 1)]), [1, 1]);

@@ -6,6 +6,7 @@
 //! cannot have given the job away. A hold that was not proven in time is lost for good (ADR 10).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ type Key = (Arc<str>, u64);
 struct Entry {
     acker: Arc<Acker>,
     proof: Proof,
-    /// Tells this hold of the job from an earlier one that was lost.
+    /// Tells this hold from every other of the same job: one that was lost may outlive those that came after it.
     generation: u64,
 }
 
@@ -75,6 +76,7 @@ type Held = Vec<(u64, Arc<Acker>)>;
 #[derive(Clone)]
 pub struct Holds {
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
+    generations: Arc<AtomicU64>,
     ack_wait: Duration,
 }
 
@@ -91,6 +93,7 @@ impl Holds {
     pub(crate) fn new(ack_wait: Duration) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let holds = Self {
             entries: Arc::default(),
+            generations: Arc::default(),
             ack_wait,
         };
         (holds.clone(), holds.keep())
@@ -110,14 +113,13 @@ impl Holds {
         let key = (Arc::clone(stream), sequence);
         let (acker, proof) = (Arc::new(acker), Proof::Since(pulled_at));
         let mut entries = self.lock();
-        let generation = match entries.get_mut(&key) {
-            Some(entry) if !entry.proof.is_lost(Instant::now(), self.ack_wait) => {
-                (entry.acker, entry.proof) = (acker, proof);
-                return None;
-            }
-            Some(lost) => lost.generation + 1,
-            None => 0,
-        };
+        if let Some(entry) = entries.get_mut(&key)
+            && !entry.proof.is_lost(Instant::now(), self.ack_wait)
+        {
+            (entry.acker, entry.proof) = (acker, proof);
+            return None;
+        }
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         entries.insert(
             key.clone(),
             Entry {

@@ -28,7 +28,7 @@ mod tombstones;
 
 pub use backlogs::Backlogs;
 pub use blobs::Blobs;
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Sharing};
 pub use connect::Queue;
 pub use durability::Condition;
 pub use error::{QueueError, SetupError};

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use model::{Class, Clock as _, Domain, JobId, Sabotage, SystemClock, Timestamp};
 use tokio::time::Instant;
 
-use crate::bundle::{self, Standing, WaitingJob};
+use crate::bundle::{self, Sharing, Standing, WaitingJob};
 use crate::commit::{self, Entry};
 use crate::group::Committed;
 use crate::{Bundle, Lane, Publisher, QueueError, Stage};
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const UNPACKED_LATER: Duration = Duration::from_secs(1);
 
 impl Publisher {
-    /// Makes a job due at `at`. A later schedule of the same job replaces an earlier one.
+    /// Makes a job due at `at`. A later schedule of its own replaces an earlier one.
     ///
     /// Carries no `Nats-Msg-Id`: JetStream would answer a repeated id as a duplicate and store nothing, and the
     /// acknowledgement of the job that follows would lose the mail.
@@ -37,31 +37,17 @@ impl Publisher {
         job: JobId,
         at: Timestamp,
         payload: Bytes,
+        sharing: Sharing,
     ) -> Result<(), QueueError> {
-        let job = WaitingJob {
-            id: job,
-            at,
-            payload,
-            may_share: false,
+        let sharing = match Sabotage::ScheduleWithId.is_on() {
+            true => Sharing::Own,
+            false => sharing,
         };
-        self.store_waiting(self.lanes.lane(to), class, job).await
-    }
-
-    /// The same for a job that nobody schedules again while it waits: it may share its schedule with others that are due
-    /// at about the same time, and come with the last of them, two seconds late at most (ADR 19).
-    pub async fn schedule_with_others(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-        at: Timestamp,
-        payload: Bytes,
-    ) -> Result<(), QueueError> {
         let job = WaitingJob {
             id: job,
             at,
             payload,
-            may_share: !Sabotage::ScheduleWithId.is_on(),
+            sharing,
         };
         self.store_waiting(self.lanes.lane(to), class, job).await
     }
@@ -80,7 +66,9 @@ impl Publisher {
         };
         match stored {
             Committed::Stored => return Ok(()),
-            Committed::Unknown if job.may_share => return Err(QueueError::NotKnown),
+            Committed::Unknown if job.sharing == Sharing::WithOthers => {
+                return Err(QueueError::NotKnown);
+            }
             Committed::Alone | Committed::Unknown => {}
         }
         let _turn = self.alone.acquire().await;
@@ -107,6 +95,7 @@ impl Publisher {
                 [only] => entries.push(schedule(lane, class, only)),
                 _ => {
                     let bundle = bundle_schedule(lane, class, &together);
+                    // The list comes last: one without jobs unpacks nothing.
                     bundles.extend(bundle.clone().map(|entry| entry.subject));
                     entries.extend(bundle);
                 }
@@ -125,6 +114,7 @@ impl Publisher {
     /// Removes bundles that were perhaps stored, so that their jobs can be scheduled alone.
     async fn take_back(&self, lane: &Lane, class: Class, subjects: &[String]) -> Committed {
         let removing = async {
+            self.pass(subjects).await;
             for subject in subjects {
                 while let Err(error) = self.purge(lane, class, subject).await {
                     tracing::debug!(%error, "bundle not taken back, trying again");
@@ -141,6 +131,23 @@ impl Publisher {
                 );
                 Committed::Unknown
             }
+        }
+    }
+
+    /// Waits until the broker has come to whatever was sent to a stream before, by way of a message under the last of
+    /// `subjects`. It removes what stands in a stream without regard to what is on its way there.
+    async fn pass(&self, subjects: &[String]) {
+        let Some(subject) = subjects.last() else {
+            return;
+        };
+        let behind = Entry {
+            subject: subject.clone(),
+            headers: HeaderMap::new(),
+            payload: Bytes::new(),
+        };
+        while let Err(error) = self.publish_once(behind.clone()).await {
+            tracing::debug!(%error, "bundles not passed, trying again");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

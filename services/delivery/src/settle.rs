@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use history::History;
 use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
-use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Stage};
+use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Sharing, Stage};
 
 use tokio::sync::oneshot;
 
@@ -42,6 +42,14 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
+    /// Whether its next schedule may be one with others': not where it may have a twin, whose schedule its own replaces.
+    fn sharing(&self) -> Sharing {
+        match self.redelivered {
+            true => Sharing::Own,
+            false => Sharing::WithOthers,
+        }
+    }
+
     /// Gives the job back, for any worker to take at once. It was not attempted.
     pub(crate) async fn give_back(self) {
         if let Err(error) = self.hold.release().await {
@@ -150,10 +158,10 @@ impl Settler {
     }
 
     async fn defer(&self, held: InHand, event: Event, at: Timestamp) -> Result<(), QueueError> {
-        let may_share = !held.redelivered;
+        let sharing = held.sharing();
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        if !self.schedule(&mut job, &hold, at, may_share).await {
+        if !self.schedule(&mut job, &hold, at, sharing).await {
             return Ok(());
         }
         self.record(api::encode_event(&event)).await?;
@@ -165,10 +173,10 @@ impl Settler {
         if !held.hold.is_proven() {
             return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
         }
-        let may_share = !held.redelivered;
+        let sharing = held.sharing();
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        if !self.schedule(&mut job, &hold, at, may_share).await {
+        if !self.schedule(&mut job, &hold, at, sharing).await {
             return;
         }
         // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
@@ -188,7 +196,7 @@ impl Settler {
         job: &mut Job,
         hold: &Hold,
         mut at: Timestamp,
-        mut may_share: bool,
+        mut sharing: Sharing,
     ) -> bool {
         let mut pause = PAUSE;
         loop {
@@ -199,21 +207,15 @@ impl Settler {
             self.set_body_aside(job).await;
             let payload = api::encode_job(job).into();
             let (publisher, class, to) = (&self.publisher, job.class, job.destination());
-            let stored = if may_share {
-                publisher
-                    .schedule_with_others(class, to, job.id, at, payload)
-                    .await
-            } else {
-                publisher.schedule(class, to, job.id, at, payload).await
-            };
-            let Err(error) = stored else {
+            let stored = publisher.schedule(class, to, job.id, at, payload, sharing);
+            let Err(error) = stored.await else {
                 return true;
             };
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             at = at.max(self.after(self.soonest));
-            may_share = false;
+            sharing = Sharing::Own;
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use history::{Claim, History};
 use model::{Body, Clock, Event, EventKind, Job, MessageId, Sabotage, Tenant};
-use queue::{Blobs, EventRecorder, Publisher, QueueError};
+use queue::{Blobs, EventRecorder, Publisher, QueueError, Sharing};
 use tonic::{Code, Status};
 
 use crate::config::Config;
@@ -143,15 +143,14 @@ impl Acceptor {
         let payload = api::encode_job(job).into();
         let to = job.destination();
         match job.send_at {
-            // A repeated call stores the same job again, and a later schedule of its own replaces an earlier one.
-            Some(at) if draft.idempotency.is_some() => {
-                self.publisher
-                    .schedule(job.class, to, job.id, at, payload)
-                    .await?
-            }
             Some(at) => {
+                // A repeated call stores the same job again, and a later schedule of its own replaces an earlier one.
+                let sharing = match draft.idempotency {
+                    Some(_) => Sharing::Own,
+                    None => Sharing::WithOthers,
+                };
                 self.publisher
-                    .schedule_with_others(job.class, to, job.id, at, payload)
+                    .schedule(job.class, to, job.id, at, payload, sharing)
                     .await?
             }
             None => self.make_ready(job, payload).await?,

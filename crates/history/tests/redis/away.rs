@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::server::RedisServer;
 
 const PAUSE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn history(server: &RedisServer) -> History {
     let settings = Settings {
@@ -18,12 +19,17 @@ fn history(server: &RedisServer) -> History {
     History::connect(&server.url(), settings).unwrap()
 }
 
-/// Until it answers again.
+/// Until it answers again: with the first call behind the pause.
 async fn back(history: &History) {
-    while let Err(error) = history.done(JobId::fresh()).await {
-        assert!(error.is_passing(), "{error}");
-        tokio::time::sleep(PAUSE / 10).await;
-    }
+    let answers = async {
+        while let Err(error) = history.done(JobId::fresh()).await {
+            assert!(error.is_passing(), "{error}");
+            tokio::time::sleep(PAUSE / 10).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answers)
+        .await
+        .expect("it never came back");
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ use crate::worker::{Worker, limits, path, settings};
 
 /// What scheduling on a busy machine may add between a grant and the moment the test notes it.
 const SLACK: Duration = Duration::from_millis(20);
+/// For how long tokens are taken at once, where that matters.
+const LEASE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// When each token came, of `sessions` sessions at each of `workers`, that take all they get for `time`.
 #[allow(clippy::disallowed_methods, reason = "a test runs its own tasks")]
@@ -78,7 +81,7 @@ async fn tokens_kept_back_do_not_add_to_a_bucket_that_filled_up_meanwhile() {
     let mut workers = Vec::new();
     for name in ["one", "two"] {
         let settings = Settings {
-            lease: Duration::from_millis(500),
+            lease: LEASE,
             ..settings(name)
         };
         workers.push(Worker::launch(&server, settings));
@@ -89,9 +92,10 @@ async fn tokens_kept_back_do_not_add_to_a_bucket_that_filled_up_meanwhile() {
     // Of the burst of 60, 30 are in the bucket and 30 in the workers' hands, for half a second.
     let limits = limits("60/s", 10).with_burst(60);
     arrivals(&workers, 10, limits, Duration::from_secs(1)).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    full(&server).await;
     workers[0].token(&path("big"), &limits).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // As late as what is in hand is good.
+    tokio::time::sleep(LEASE * 4 / 5).await;
     let (start, mut count) = (Instant::now(), 0.0);
     for worker in &workers {
         while worker.take(&path("big"), &limits).await.is_ok() {
@@ -129,6 +133,18 @@ async fn a_hundred_sessions_that_wait_ask_once_per_lease_and_not_once_per_messag
         "{questions} questions for {} messages",
         arrivals.len()
     );
+}
+
+/// Until the bucket is full again: then nothing is remembered of it.
+async fn full(server: &RedisServer) {
+    let filled = async {
+        while server.run::<u32>("EXISTS {test}:rate:big|mta-1").await > 0 {
+            tokio::time::sleep(SLACK).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, filled)
+        .await
+        .expect("the bucket never filled up");
 }
 
 async fn questions(server: &RedisServer) -> u32 {
