@@ -34,7 +34,7 @@ config-reference: ## Write docs/config.md from the types
 test: tools ## Run all tests
 	cargo test --workspace
 
-faults: tools ## Kill and stop things under 20,000 messages; POSTRIDER_TEST_SEED=n repeats a run
+faults: tools ## Kill and stop things under 20,000 messages, half an hour; POSTRIDER_TEST_SEED=n repeats a run
 	POSTRIDER_TEST_MESSAGES=20000 POSTRIDER_TEST_STANDSTILL=40 cargo test --release --package tests --test e2e -- \
 	  --nocapture --test-threads 1 a_killed_ a_stopped_ a_full_
 

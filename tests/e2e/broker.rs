@@ -47,6 +47,22 @@ pub(crate) async fn occupied(url: &str) -> anyhow::Result<BTreeMap<String, u64>>
     Ok(counts.filter(|(_, messages)| *messages > 0).collect())
 }
 
+/// The subjects under which something stands in the streams of deferred jobs.
+pub(crate) async fn subjects(url: &str) -> anyhow::Result<Vec<String>> {
+    let context = connect(url).await?;
+    let mut found = Vec::new();
+    for name in streams(url).await?.into_keys() {
+        if !name.starts_with('D') {
+            continue;
+        }
+        let stream = context.get_stream(&name).await.context("find a stream")?;
+        let standing = stream.info_with_subjects(">").await;
+        let standing: Vec<(String, usize)> = standing?.try_collect().await?;
+        found.extend(standing.into_iter().map(|(subject, _)| subject));
+    }
+    Ok(found)
+}
+
 /// Jobs that wait in the streams whose names begin with one of `kinds` and have been handed to no worker yet.
 pub(crate) async fn undelivered(url: &str, kinds: &[&str]) -> anyhow::Result<u64> {
     let context = connect(url).await?;

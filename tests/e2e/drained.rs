@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use tests::{PATIENCE, eventually};
 
 use super::broker;
 
 /// The streams of ready and of deferred jobs.
 const JOBS: [&str; 4] = ["T-", "B-", "DT-", "DB-"];
+
+/// How many of the subjects are shown under which something is left.
+const SHOWN: usize = 20;
 
 /// Waits until no job is left in the queue at `url`.
 pub(crate) async fn drained(url: &str) -> anyhow::Result<()> {
@@ -18,7 +20,14 @@ pub(crate) async fn drained(url: &str) -> anyhow::Result<()> {
         Ok(left.is_empty().then_some(()))
     })
     .await;
-    drained.with_context(|| format!("left in the queue: {left:?}"))
+    match drained {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let subjects = broker::subjects(url).await?;
+            let some: Vec<&String> = subjects.iter().take(SHOWN).collect();
+            Err(error.context(format!("left in the queue: {left:?}, such as {some:?}")))
+        }
+    }
 }
 
 /// How many jobs each stream holds, if it holds any.

@@ -231,18 +231,7 @@ async fn what_was_stored_together_too_late_is_taken_back() -> anyhow::Result<()>
 
 /// What stands in the streams of deferred jobs under a subject with `part` in it.
 async fn subjects(url: &str, part: &str) -> anyhow::Result<Vec<String>> {
-    let client = async_nats::connect(url).await.context("connect to NATS")?;
-    let context = jetstream::new(client);
-    let mut found = Vec::new();
-    for name in broker::streams(url).await?.into_keys() {
-        if !name.starts_with('D') {
-            continue;
-        }
-        let stream = context.get_stream(&name).await.context("find the stream")?;
-        let waiting = stream.info_with_subjects("ds.>").await;
-        let waiting: Vec<(String, usize)> = waiting?.try_collect().await?;
-        found.extend(waiting.into_iter().map(|(subject, _)| subject));
-    }
+    let mut found = broker::subjects(url).await?;
     found.retain(|subject| subject.contains(part));
     Ok(found)
 }

@@ -155,18 +155,18 @@ async fn make(
     let made = jetstream.create_consumer_on_stream(consumer, &name).await;
     let made: PullConsumer = made.map_err(|error| asset(error.to_string()))?;
     // Of a stream of deferred jobs the consumer sees only those that are due.
-    if made.cached_info().config.filter_subject.is_empty() {
-        let removed = remove_settled(jetstream, &name).await;
-        removed.map_err(|error| asset(error.to_string()))?;
-    }
+    let seen = &made.cached_info().config.filter_subject;
+    let removed = remove_settled(jetstream, &name, seen).await;
+    removed.map_err(|error| asset(error.to_string()))?;
     Ok(())
 }
 
-/// Removes the copies of jobs that were acknowledged. There are none, unless the server failed to write, its disk being
+/// Removes the copies of jobs that were acknowledged, of those under the subject `seen`. There are none, unless the server failed to write, its disk being
 /// full: then it keeps them, gives them to nobody, and counts them towards `max_bytes`.
 async fn remove_settled(
     jetstream: &jetstream::Context,
     name: &str,
+    seen: &str,
 ) -> Result<(), async_nats::Error> {
     let stream = jetstream.get_stream(name).await?;
     let state = &stream.cached_info().state;
@@ -177,7 +177,7 @@ async fn remove_settled(
     let consumer = stream.consumer_info(WORKERS).await?;
     let settled = consumer.ack_floor.stream_sequence;
     if state.first_sequence <= settled {
-        let purged = stream.purge().sequence(settled + 1).await?;
+        let purged = stream.purge().filter(seen).sequence(settled + 1).await?;
         if purged.purged > 0 {
             tracing::info!(
                 stream = name,
