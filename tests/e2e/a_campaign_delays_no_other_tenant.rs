@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use api::v1::{Class, SubmitRequest};
 use delivery::config::{RawLimits, RawProvider};
 use model::ByteSize;
-use tests::meter::{median, quantile};
+use tests::meter::median;
 use tests::{Cluster, PATIENCE, Setup, eventually, number, provider, raw};
 use tokio::time::Instant;
 
@@ -21,8 +21,6 @@ const LONG: usize = 200_000;
 /// Messages a second that the provider takes.
 const RATE: u32 = 50;
 const FEW: usize = 100;
-/// Between two messages whose way is timed.
-const GAP: Duration = Duration::from_millis(10);
 const WORKER: &str = "worker-1";
 const JOBS: [&str; 4] = ["T-", "B-", "DT-", "DB-"];
 /// Until a site is known to be slow, and what stands in front of the few in the lane has passed by.
@@ -114,33 +112,20 @@ async fn queue(cluster: &Cluster, campaign: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The p99 of the second tenant's messages to another provider, in milliseconds, `runs` times.
 async fn to_others(cluster: &Cluster, name: &str, runs: usize) -> anyhow::Result<Vec<f64>> {
-    let mut p99 = Vec::new();
-    for run in 0..runs {
-        let name = format!("{name}{run}-");
-        let requests = (0..FEW).map(|number| bulk(&format!("{name}{number}@free.example")));
-        let mut took = pace::latencies(cluster, 1, requests.collect(), &name, GAP).await?;
-        println!(
-            "  {name} p50 {:.1} ms, p99 {:.1} ms",
-            quantile(&mut took, 0.5),
-            quantile(&mut took, 0.99)
-        );
-        p99.push(quantile(&mut took, 0.99));
-    }
-    Ok(p99)
+    pace::p99_to_free(cluster, 1, name, runs, news).await
 }
 
 /// How long the second tenant's messages to the campaign's provider take, from the first call to the last arrival.
 async fn to_the_same(cluster: &Cluster) -> anyhow::Result<Duration> {
-    let requests = (0..FEW).map(|number| bulk(&format!("friend{number}@limited.example")));
+    let requests = (0..FEW).map(|number| news(&format!("friend{number}@limited.example")));
     let began = Instant::now();
     pace::latencies(cluster, 1, requests.collect(), "friend", Duration::ZERO).await?;
     Ok(began.elapsed())
 }
 
 /// 10 KB that nobody waits for.
-fn bulk(to: &str) -> SubmitRequest {
+fn news(to: &str) -> SubmitRequest {
     let mut content = b"From: news@globex.example\r\nSubject: news\r\n\r\n".to_vec();
     content.extend(b"A line of a message that nobody waits for.\r\n".repeat(230));
     SubmitRequest {

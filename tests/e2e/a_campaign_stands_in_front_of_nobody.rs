@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use api::v1::{Class, SubmitRequest};
-use tests::{Books, Setup, letter, messages, submit_all};
+use tests::{Books, Setup, bulk, messages, submit_all};
 
 use super::PROGRAM;
 use super::drained::{drained, jobs};
@@ -53,11 +52,4 @@ async fn a_campaign_stands_in_front_of_nobody() -> anyhow::Result<()> {
         assert_eq!(reconciled.duplicates.len(), 0);
     }
     cluster.finish().await
-}
-
-fn bulk(to: &str) -> SubmitRequest {
-    SubmitRequest {
-        class: Class::Bulk.into(),
-        ..letter(to)
-    }
 }

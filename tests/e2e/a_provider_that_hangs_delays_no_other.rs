@@ -1,13 +1,10 @@
 //! Providers fall silent in every state of the dialogue, one defers everything and one turns every connection away, all in one
 //! lane: mail to others goes on at its usual pace, and the one that turns away is left alone.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
-use api::v1::{Class, SubmitRequest};
 use mailsim::config::Policy;
-use tests::meter::{median, quantile};
-use tests::{Cluster, Setup, letter, provider, submit_all};
+use tests::meter::median;
+use tests::{Cluster, Setup, bulk, provider, submit_all};
 
 use super::{PROGRAM, pace};
 
@@ -17,9 +14,7 @@ const STATES: [&str; 10] = [
 ];
 /// For each provider: enough for all its connections, and for some to wait.
 const MESSAGES: usize = 300;
-const FEW: usize = 100;
 const RUNS: usize = 3;
-const GAP: Duration = Duration::from_millis(10);
 /// Nobody waits for a silent provider to be noticed, which takes five seconds.
 const AT_ONCE: f64 = 3000.0;
 /// Connections that the one that turns away sees meanwhile: some before the first is refused, and then one after 1, 2, 4, 8 s and
@@ -80,26 +75,6 @@ async fn a_provider_that_hangs_delays_no_other() -> anyhow::Result<()> {
     cluster.finish().await
 }
 
-/// The p99 of the second tenant's messages to a provider in health, in milliseconds, `runs` times.
 async fn to_others(cluster: &Cluster, name: &str, runs: usize) -> anyhow::Result<Vec<f64>> {
-    let mut p99 = Vec::new();
-    for run in 0..runs {
-        let name = format!("{name}{run}-");
-        let requests = (0..FEW).map(|number| bulk(&format!("{name}{number}@free.example")));
-        let mut took = pace::latencies(cluster, 1, requests.collect(), &name, GAP).await?;
-        println!(
-            "  {name} p50 {:.1} ms, p99 {:.1} ms",
-            quantile(&mut took, 0.5),
-            quantile(&mut took, 0.99)
-        );
-        p99.push(quantile(&mut took, 0.99));
-    }
-    Ok(p99)
-}
-
-fn bulk(to: &str) -> SubmitRequest {
-    SubmitRequest {
-        class: Class::Bulk.into(),
-        ..letter(to)
-    }
+    pace::p99_to_free(cluster, 1, name, runs, bulk).await
 }

@@ -30,6 +30,7 @@ mod a_stopped_process_loses_nothing;
 mod a_stopped_worker_sends_nothing_late;
 mod a_worker_that_dies_unsettled_sends_nothing_twice;
 mod accepted_means_synced;
+mod an_urgent_message_goes_before_a_campaign;
 mod another_tenants_message_is_not_found;
 mod broker;
 mod drained;
@@ -49,6 +50,7 @@ mod the_api_describes_itself;
 mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
 mod under_fire;
+mod what_is_parked_comes_back_in_time;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");

@@ -8,10 +8,15 @@ use api::v1::SubmitRequest;
 use futures_util::future::try_join_all;
 use mailsim::ledger::{Entry, Outcome};
 use model::{Clock as _, SystemClock, Timestamp};
+use tests::meter::quantile;
 use tests::{Arrivals, Cluster, eventually};
 use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Messages whose way is timed together.
+const FEW: usize = 100;
+/// Between two of them.
+const GAP: Duration = Duration::from_millis(10);
 
 /// Messages a second of tenant number `tenant` that come to `to`, submitted as fast as they are accepted: from the first
 /// call to the last arrival.
@@ -60,6 +65,30 @@ pub(crate) async fn latencies(
         Some(took.as_secs_f64() * 1000.0)
     });
     Ok(took.collect())
+}
+
+/// The p99 of the messages of tenant number `tenant` to `free.example`, `FEW` in each of `runs`, each as `message` makes it, in
+/// milliseconds.
+pub(crate) async fn p99_to_free(
+    cluster: &Cluster,
+    tenant: usize,
+    name: &str,
+    runs: usize,
+    message: impl Fn(&str) -> SubmitRequest,
+) -> anyhow::Result<Vec<f64>> {
+    let mut p99 = Vec::new();
+    for run in 0..runs {
+        let name = format!("{name}{run}-");
+        let requests = (0..FEW).map(|number| message(&format!("{name}{number}@free.example")));
+        let mut took = latencies(cluster, tenant, requests.collect(), &name, GAP).await?;
+        println!(
+            "  {name} p50 {:.1} ms, p99 {:.1} ms",
+            quantile(&mut took, 0.5),
+            quantile(&mut took, 0.99)
+        );
+        p99.push(quantile(&mut took, 0.99));
+    }
+    Ok(p99)
 }
 
 /// The next `count` messages taken for recipients whose names begin with `name`.

@@ -24,6 +24,14 @@ pub fn letter(to: &str) -> SubmitRequest {
     letter_to(&[to])
 }
 
+/// The same, and nobody waits for it.
+pub fn bulk(to: &str) -> SubmitRequest {
+    SubmitRequest {
+        class: Class::Bulk.into(),
+        ..letter(to)
+    }
+}
+
 /// A letter to several recipients.
 pub fn letter_to(recipients: &[&str]) -> SubmitRequest {
     SubmitRequest {

@@ -1,10 +1,10 @@
 //! Which jobs leave the window again because their site is too slow for them, and for how long.
 //!
 //! A window is small and shared: a site that does not keep up must not fill it, or every other site of its lane waits
-//! too. So a site whose jobs wait longer than [`PATIENCE`] keeps a share, and the rest is parked: put back into the
-//! queue as a schedule, without an attempt, for a time that doubles while the site stays slow. From then on what comes
-//! above the share is parked at once: a backlog of the slow site's jobs passes through the window at the pace of the queue,
-//! and what stands behind it has its turn within seconds.
+//! too. So a site whose jobs wait longer than [`PATIENCE`], or are certain to, keeps a share, and the rest is parked: put
+//! back into the queue as a schedule, without an attempt, for a time that doubles while the site stays slow. From then on
+//! what comes above the share is parked at once: a backlog of the slow site's jobs passes through the window at the pace of
+//! the queue, and what stands behind it has its turn within seconds.
 //!
 //! A site that sends nothing has its jobs back after a time that doubles, and no more of them in a second than cost little:
 //! a million jobs that wait for a provider that has stopped must not keep the queue busy (ADR 20).
@@ -38,6 +38,11 @@ const PROBES: f64 = 125.0;
 /// The longest that a job is parked for others to come back before it.
 const LONGEST: Duration = Duration::from_secs(135 * 60);
 
+/// A site whose queue will take so much longer than [`PATIENCE`] at its pace is slow already.
+const FORESEEN: u32 = 2;
+/// What a pace is worth that was measured over two seconds: with less nothing is foreseen.
+const TWO_SECONDS: f64 = 0.35;
+
 /// How slow a site is.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
@@ -55,10 +60,15 @@ pub(crate) struct Parking {
 
 impl Parking {
     /// For how long jobs have to be parked now; `None` where the site keeps up. `oldest` is since when the job that
-    /// has waited longest has waited.
-    pub(crate) fn needed(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Duration> {
+    /// has waited longest has waited, of `waiting`.
+    pub(crate) fn needed(
+        &mut self,
+        oldest: Option<Instant>,
+        waiting: usize,
+        now: Instant,
+    ) -> Option<Duration> {
         let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        if waited < PATIENCE {
+        if waited < PATIENCE && !self.pace.is_too_slow_for(waiting) {
             let known = self.known(now);
             if known.is_none() {
                 self.doublings = self.doublings.min(self.still_slow(now));
@@ -186,6 +196,12 @@ impl Pace {
         }
     }
 
+    /// Whether the last of `waiting` jobs would wait for far too long, as far as can be foreseen.
+    fn is_too_slow_for(&self, waiting: usize) -> bool {
+        let longest = (PATIENCE * FORESEEN).as_secs_f64();
+        self.weight > TWO_SECONDS && waiting as f64 > self.jobs_a_second() * longest
+    }
+
     fn of_returns(&self) -> Returns {
         match self.jobs_a_second() {
             0.0 => Returns::Probing,
@@ -225,11 +241,21 @@ mod tests {
     async fn a_site_that_keeps_up_parks_nothing() {
         let mut parking = Parking::default();
         let now = Instant::now();
-        assert_eq!(parking.needed(None, now), None);
+        assert_eq!(parking.needed(None, 0, now), None);
         assert_eq!(
-            parking.needed(Some(now), now + Duration::from_secs(4)),
+            parking.needed(Some(now), 1, now + Duration::from_secs(4)),
             None
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_will_take_too_long_is_noticed_before_its_jobs_are_old() {
+        let now = Instant::now();
+        let needed = |parking: &mut Parking, waiting| parking.needed(Some(now), waiting, now);
+        assert_eq!(needed(&mut sending(50, 2), 501), Some(SHORTEST));
+        assert_eq!(needed(&mut sending(50, 2), 500), None);
+        assert_eq!(needed(&mut sending(50, 1), 2000), None, "too early to say");
+        assert_eq!(needed(&mut sending(0, 4), 2000), None, "nothing to go by");
     }
 
     #[tokio::test(start_paused = true)]
@@ -336,7 +362,7 @@ mod tests {
         let start = Instant::now();
         assert_eq!(parking.known(start), None);
         let slow = start + PATIENCE;
-        assert_eq!(parking.needed(Some(start), slow), Some(SHORTEST));
+        assert_eq!(parking.needed(Some(start), 1, slow), Some(SHORTEST));
         assert_eq!(parking.known(slow), Some(2 * SHORTEST));
         assert_eq!(parking.known(slow + 2 * SHORTEST), None);
     }
@@ -348,7 +374,7 @@ mod tests {
         let mut at = start + Duration::from_secs(6);
         let mut times = Vec::new();
         for _ in 0..20 {
-            let time = parking.needed(Some(start), at).unwrap();
+            let time = parking.needed(Some(start), 1, at).unwrap();
             times.push(time.as_secs());
             at += time;
         }
@@ -360,7 +386,7 @@ mod tests {
         );
         at += Duration::from_secs(3600);
         assert_eq!(parking.known(at), None);
-        assert_eq!(parking.needed(Some(at), at), None);
-        assert_eq!(parking.needed(Some(at), at + PATIENCE), Some(SHORTEST));
+        assert_eq!(parking.needed(Some(at), 1, at), None);
+        assert_eq!(parking.needed(Some(at), 1, at + PATIENCE), Some(SHORTEST));
     }
 }

@@ -121,7 +121,8 @@ impl Site {
         let mut state = self.lock();
         let (taken, oldest, now) = (state.taken, state.waiting.oldest(), Instant::now());
         state.parking.measure(taken, now);
-        state.parking.needed(oldest, now)
+        let waiting = state.waiting.len();
+        state.parking.needed(oldest, waiting, now)
     }
 
     /// The same, if it did not keep up of late, and what has arrived since may not have waited for long.

@@ -190,6 +190,10 @@ async fn a_worker_that_has_every_slot_gives_one_up_for_one_that_has_none() {
                 drop(held.remove(*index));
             }
             if held.len() < connections as usize {
+                let slots = format!("ZCARD {{test}}:slots:takes-{connections}|mta-1");
+                while server.run::<u32>(&slots).await == connections {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 assert!(
                     one.open(&there, &limits).await.is_err(),
                     "it is kept for whoever waits"
