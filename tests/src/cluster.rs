@@ -136,7 +136,9 @@ impl Setup {
         for worker in &workers {
             stack.start_worker(worker)?;
         }
-        cluster.shared_out(&workers, PATIENCE).await?;
+        if !workers.is_empty() {
+            cluster.shared_out(&workers, PATIENCE).await?;
+        }
         Ok(cluster)
     }
 

@@ -11,9 +11,8 @@ use crate::scenarios::{Bench, WARM_UP, providers};
 use crate::sink::Sink;
 
 const WORKERS: [usize; 3] = [1, 2, 4];
-/// Messages for each worker: as many as a worker keeps of its sites when they are slow, so that it parks none for a
-/// minute, and connections are what limits it.
-const MESSAGES: usize = 200;
+/// Messages for each worker: some ten seconds' worth.
+const MESSAGES: usize = 2000;
 const PROVIDERS: usize = 4;
 
 pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
@@ -59,7 +58,7 @@ async fn through(bench: &Bench, workers: usize) -> anyhow::Result<Figures> {
     let load = Load {
         messages: MESSAGES * workers / bench.part,
         size: 10 << 10,
-        to: "d{1000}.p{4}.bench.example",
+        to: "d{100000}.p{4}.bench.example",
         flags: &[],
     };
     let loader = run::postrider_load(&cell, &load)?;
