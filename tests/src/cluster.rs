@@ -257,25 +257,26 @@ impl Cluster {
         .await
     }
 
-    /// Waits until each of `workers` pulls lanes, and together they pull every lane once.
+    /// Waits until `workers` have shared out the lanes: each lane has one, or, where there are more workers than lanes of a
+    /// kind, each worker one lane.
     pub async fn shared_out(
         &self,
         workers: &[impl AsRef<str> + Debug],
         patience: Duration,
     ) -> anyhow::Result<()> {
         let what = format!("{workers:?} share out the lanes");
-        let mut lanes: Vec<&str> = self.lanes.lanes().map(Lane::key).collect();
-        lanes.sort_unstable();
+        let (overflow, hashed): (Vec<&Lane>, Vec<&Lane>) =
+            self.lanes.lanes().partition(|lane| lane.is_overflow());
+        let pulled = hashed.len().max(workers.len()) + overflow.len().max(workers.len());
         eventually(&what, patience, async || {
             let mut all = Vec::new();
-            let mut idle = false;
             for worker in workers {
-                let leased = self.leased(worker.as_ref())?;
-                idle |= leased.is_empty();
-                all.extend(leased);
+                all.extend(self.leased(worker.as_ref())?);
             }
+            let is_shared_out = all.len() == pulled;
             all.sort();
-            Ok((!idle && all == lanes).then_some(()))
+            all.dedup();
+            Ok((is_shared_out && all.len() == hashed.len() + overflow.len()).then_some(()))
         })
         .await
     }
