@@ -45,6 +45,16 @@ struct Handler {
     state: Arc<Mutex<State>>,
 }
 
+/// One port for both transports. One that is free for UDP may be taken for TCP.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
+}
+
 impl Dns {
     /// Serves `records`, in the syntax of zone files, below `test.`.
     pub(crate) async fn serving(records: &str) -> Self {
@@ -54,9 +64,8 @@ impl Dns {
             state: Arc::clone(&state),
         };
         let mut server = Server::new(handler);
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
+        let (udp, tcp) = sockets().await;
+        let address = tcp.local_addr().unwrap();
         server.register_socket(udp);
         server.register_listener(tcp, Duration::from_secs(5), 16);
         Self {
