@@ -49,9 +49,10 @@ sabotage: tools ## Break the product's promises one by one, and see that a test 
 powercut: tools ## Cut the power under one and under three nats-servers while mail is accepted; needs root
 	cargo test --release --package tests --test powercut -- --ignored --nocapture --test-threads 1
 
-bench-smtp: ## One connection beside lettre and smtp-source: speed, CPU, allocations; target/bench/smtp.json
+bench-smtp: ## One connection beside lettre and smtp-source, on one core: speed, CPU, allocations; target/bench/smtp.json
 	@deploy/tools.sh bench
-	cargo bench --quiet --package smtp --bench one_connection
+	cargo bench --quiet --package smtp --bench one_connection --no-run
+	taskset --cpu-list 0 cargo bench --quiet --package smtp --bench one_connection
 
 fuzz: ## Feed 10 million inputs to each parser that strangers reach; FUZZ_RUNS=n changes that. Needs a nightly compiler
 	@deploy/tools.sh fuzz
