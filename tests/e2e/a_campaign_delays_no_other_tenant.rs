@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use api::v1::{Class, SubmitRequest};
-use delivery::config::{RawLimits, RawProvider};
 use model::ByteSize;
 use tests::meter::median;
-use tests::{Cluster, PATIENCE, Setup, eventually, number, provider, raw};
+use tests::{Cluster, PATIENCE, Setup, eventually, limited, number, provider, raw};
 use tokio::time::Instant;
 
 use super::{PROGRAM, broker, pace};
@@ -37,7 +36,7 @@ async fn a_campaign_delays_no_other_tenant() -> anyhow::Result<()> {
             config.nats.lanes = 1;
             config.nats.ack_wait = "30s".into();
             config.nats.ready_bytes = ByteSize(room(campaign)).to_string();
-            config.delivery.providers = vec![limited()];
+            config.delivery.providers = vec![limited("limited", RATE)];
             config.mailsim.providers = vec![provider("limited"), provider("free")];
         })
         .storing_at_most(ByteSize(room(campaign) * 4));
@@ -75,19 +74,6 @@ async fn a_campaign_delays_no_other_tenant() -> anyhow::Result<()> {
     println!("{FEW} to the same provider took {turn:.1?}, their share is {fair:.1?}");
     ensure!(turn <= fair + NOTICE, "{turn:?}");
     cluster.finish().await
-}
-
-/// Takes `RATE`.
-fn limited() -> RawProvider {
-    RawProvider {
-        name: "limited".into(),
-        mx: vec![".limited.example".into()],
-        limits: RawLimits {
-            rate: format!("{RATE}/s"),
-            ..RawLimits::default()
-        },
-        ..RawProvider::default()
-    }
 }
 
 /// Octets for the four ready streams together.

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use delivery::config::{RawLimits, RawProvider};
-use tests::{Setup, bulk, eventually, letter, provider, submit_all};
+use tests::{Setup, bulk, eventually, letter, limited, provider, submit_all};
 
 use super::{PROGRAM, pace};
 
@@ -24,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn an_urgent_message_goes_before_a_campaign() -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM).tenant("globex").configured(|config| {
         config.nats.lanes = 1;
-        config.delivery.providers = vec![limited()];
+        config.delivery.providers = vec![limited("limited", RATE)];
         config.mailsim.providers = vec![provider("limited")];
     });
     let mut cluster = setup.start_with(1).await?;
@@ -45,16 +44,4 @@ async fn an_urgent_message_goes_before_a_campaign() -> anyhow::Result<()> {
     ensure!(worst < AT_ONCE, "{worst:.0} ms");
     cluster.take("worker-1")?.kill().await?;
     cluster.finish().await
-}
-
-fn limited() -> RawProvider {
-    RawProvider {
-        name: "limited".into(),
-        mx: vec![".limited.example".into()],
-        limits: RawLimits {
-            rate: format!("{RATE}/s"),
-            ..RawLimits::default()
-        },
-        ..RawProvider::default()
-    }
 }

@@ -51,6 +51,7 @@ mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
 mod under_fire;
 mod what_is_parked_comes_back_in_time;
+mod what_the_queue_spoils_is_not_sent;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use delivery::config::{RawLimits, RawProvider};
-use tests::{Setup, bulk, eventually, provider, submit_all};
+use tests::{Setup, bulk, eventually, limited, provider, submit_all};
 
 use super::PROGRAM;
 
@@ -21,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 async fn what_is_parked_comes_back_in_time() -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM).configured(|config| {
         config.nats.lanes = 1;
-        config.delivery.providers = vec![limited()];
+        config.delivery.providers = vec![limited("limited", RATE)];
         config.mailsim.providers = vec![provider("limited")];
     });
     let cluster = setup.start_with(1).await?;
@@ -44,16 +43,4 @@ async fn what_is_parked_comes_back_in_time() -> anyhow::Result<()> {
     println!("{MESSAGES} took {took:.1} s, at {RATE} a second {ideal:.1} s");
     ensure!(took < ideal * AT_MOST, "{took:.1} s against {ideal:.1}");
     cluster.finish().await
-}
-
-fn limited() -> RawProvider {
-    RawProvider {
-        name: "limited".into(),
-        mx: vec![".limited.example".into()],
-        limits: RawLimits {
-            rate: format!("{RATE}/s"),
-            ..RawLimits::default()
-        },
-        ..RawProvider::default()
-    }
 }

@@ -1,5 +1,6 @@
 //! The world the tests send to, and settings that make hours pass in seconds.
 
+use delivery::config::RawLimits;
 use mailsim::config::{Policy, RawDownWindow, RawMx, RawProvider, Tls};
 use postrider::config::RawConfig;
 
@@ -49,6 +50,19 @@ pub fn provider(name: &str) -> RawProvider {
         name: name.into(),
         domains: vec![format!("{name}.example")],
         ..RawProvider::default()
+    }
+}
+
+/// What our side is told of it: that it takes `rate` messages a second.
+pub fn limited(name: &str, rate: u32) -> delivery::config::RawProvider {
+    delivery::config::RawProvider {
+        name: name.into(),
+        mx: vec![format!(".{name}.example")],
+        limits: RawLimits {
+            rate: format!("{rate}/s"),
+            ..RawLimits::default()
+        },
+        ..delivery::config::RawProvider::default()
     }
 }
 
