@@ -10,7 +10,7 @@ use api::v1::{CancelRequest, SubmitBatchRequest, SubmitRequest, SubmitResponse};
 use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use model::{Class, Clock as _, Domain, JobId, SystemClock};
 use queue::{Queue, Sharing, Stage, Taken};
@@ -20,6 +20,7 @@ use tests::{Books, Cluster, PATIENCE, Setup, eventually, letter};
 use super::PROGRAM;
 use super::broker;
 use super::drained::{drained, jobs};
+use super::wire::{State, Wire};
 
 const MESSAGES: usize = 400;
 const AHEAD: SignedDuration = SignedDuration::from_secs(8);
@@ -33,8 +34,13 @@ const PAGE: usize = 500;
 const BUNDLES: u32 = 1100;
 /// Jobs that go into one batch.
 const TOGETHER: usize = 200;
-/// Longer than a store waits to be acknowledged, and shorter than what is unknown then is taken back for.
+/// Longer than a store waits to be acknowledged, and shorter than what is unknown then is looked for.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
+
+/// What a server needs to store what it was sent.
+const STORED: Duration = Duration::from_secs(2);
+/// Longer than anybody waits for an answer, or looks for what was not answered.
+const AWAY: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn jobs_that_wait_together_are_sent_once_each_and_at_their_time() -> anyhow::Result<()> {
@@ -145,7 +151,7 @@ async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()>
             match taken {
                 Taken::Job(job) => {
                     assert!(came.insert(job.payload.clone()), "{:?} twice", job.payload);
-                    job.hold.settle().await?;
+                    job.hold.settle_now().await;
                 }
                 Taken::Bundle(bundle) => {
                     if bundles.is_empty() {
@@ -159,6 +165,7 @@ async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()>
     }
     assert_eq!(came.len(), MESSAGES);
     assert!(repeated, "no bundle came twice");
+    holds.flush().await;
     drained(&url).await?;
     cluster.finish().await
 }
@@ -194,9 +201,9 @@ async fn one_of_a_thousand_bundles_is_found() -> anyhow::Result<()> {
 }
 
 /// The queue stands still while jobs are stored together, for longer than they wait for it: what it stores in the end is
-/// taken back, and each job waits once, for itself.
+/// found, and no job waits twice.
 #[tokio::test]
-async fn what_was_stored_together_too_late_is_taken_back() -> anyhow::Result<()> {
+async fn what_was_stored_together_too_late_is_not_stored_again() -> anyhow::Result<()> {
     let mut cluster = Setup::new(PROGRAM).saying_anything().start_with(0).await?;
     let url = cluster.nats_url()?.to_owned();
     let queue = Queue::connect(broker::settings(&url)).await?;
@@ -221,11 +228,60 @@ async fn what_was_stored_together_too_late_is_taken_back() -> anyhow::Result<()>
     tokio::try_join!(async { Ok(stored.await?) }, standing)?;
 
     let bundles = subjects(&url, ".bundle.").await?.len();
-    assert_eq!(bundles, before, "bundles that were not taken back");
+    assert!(bundles > before, "nothing was stored too late");
     for job in late {
         let own = subjects(&url, &job.to_string()).await?.len();
-        assert_eq!(own, 1, "{job} has no schedule of its own");
+        assert_eq!(own, 0, "{job} has a second schedule");
     }
+    cluster.finish().await
+}
+
+/// Whoever gets such jobs again finds them waiting and forgets them. What the one that stored them does not know must then take
+/// nothing away, however late it reaches the server.
+#[tokio::test]
+async fn what_was_stored_together_comes_though_the_answer_is_lost() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).saying_anything().start_with(0).await?;
+    let (_, port) = cluster.nats_url()?.rsplit_once(':').context("a port")?;
+    let wire = Wire::to(port.parse()?).await?;
+    let through = format!("nats://127.0.0.1:{}", wire.port());
+    let queue = Queue::connect(broker::settings(&through)).await?;
+    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
+    let at = after(SignedDuration::try_from(STORED + AWAY + STORED)?)?;
+    let schedule = |job: &JobId| {
+        let (payload, sharing) = (job.to_string().into(), Sharing::WithOthers);
+        publisher.schedule(Class::Bulk, &domain, *job, at, payload, sharing)
+    };
+    let mut jobs: Vec<JobId> = (0..2 * TOGETHER).map(|_| JobId::fresh()).collect();
+    let (answered, unanswered) = jobs.split_at(TOGETHER);
+    try_join_all(answered.iter().map(schedule)).await?;
+
+    wire.set(State::Deaf);
+    let storing = join_all(unanswered.iter().map(schedule));
+    let losing = async {
+        tokio::time::sleep(STORED).await;
+        wire.set(State::Cut);
+        tokio::time::sleep(AWAY).await;
+        wire.set(State::Open);
+    };
+    let (answers, ()) = tokio::join!(storing, losing);
+    assert!(answers.iter().any(Result::is_err), "all was answered");
+
+    let (holds, _) = queue.holds();
+    let lane = queue.lanes().lane(&domain).clone();
+    let puller = queue.puller(&lane, Class::Bulk, Stage::Deferred, &holds);
+    let puller = puller.await?;
+    eventually("all jobs come", PATIENCE, async || {
+        let pulled: Vec<Taken> = puller.pull(250).await?.try_collect().await?;
+        for taken in pulled {
+            match taken {
+                Taken::Job(job) => jobs.retain(|id| id.to_string() != job.payload),
+                Taken::Bundle(bundle) => publisher.unpack(bundle).await?,
+            }
+        }
+        Ok(jobs.is_empty().then_some(()))
+    })
+    .await
+    .with_context(|| format!("{} are lost", jobs.len()))?;
     cluster.finish().await
 }
 

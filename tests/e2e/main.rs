@@ -44,6 +44,7 @@ mod no_string_smuggles_a_message;
 mod odd_tls_neither_loses_nor_misleads;
 mod pace;
 mod sessions_keep_to_what_a_server_announces;
+mod settled_jobs_leave_together;
 mod sigterm_drains_without_duplicates;
 mod sigterm_ends_sessions_in_every_state;
 mod the_api_describes_itself;
@@ -52,6 +53,7 @@ mod the_queue_sets_itself_up;
 mod under_fire;
 mod what_is_parked_comes_back_in_time;
 mod what_the_queue_spoils_is_not_sent;
+mod wire;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");

@@ -1,5 +1,6 @@
 //! A worker that is asked to end does so at once and cleanly: what it had in hand is finished or given back.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +12,8 @@ use super::PROGRAM;
 const MESSAGES: usize = 1000;
 /// A drain ends what is past its final dot and leaves everything else.
 const AT_ONCE: Duration = Duration::from_secs(10);
+/// What waits for an answer of the queue gives up.
+const WITHOUT_A_QUEUE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn sigterm_drains_without_duplicates() -> anyhow::Result<()> {
@@ -53,6 +56,26 @@ async fn sigterm_drains_without_duplicates() -> anyhow::Result<()> {
     );
     let delivered = reconciled.endings.get("EVENT_KIND_DELIVERED");
     assert_eq!(*delivered.context("nothing was delivered")?, MESSAGES);
+    cluster.finish().await
+}
+
+/// What it has in hand it cannot give back: that comes to others by itself.
+#[tokio::test]
+async fn without_a_queue_it_ends_all_the_same() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).saying_anything();
+    let mut cluster = setup.start_with(1).await?;
+    let api = cluster.api(0)?;
+    let requests = (0..MESSAGES).map(|number| letter(&format!("customer{number}@gmail.example")));
+    submit_all(&api, requests, drop).await?;
+    cluster.stack()?.nats_mut()[0].end().await?;
+    cluster.logged("worker-1", "event: disconnected").await?;
+
+    let asked = Instant::now();
+    let status = cluster.take("worker-1")?.stop(PATIENCE).await?;
+    println!("{status} after {:?}", asked.elapsed());
+    assert_eq!(status.signal(), None, "{status}");
+    assert!(asked.elapsed() < WITHOUT_A_QUEUE, "{:?}", asked.elapsed());
+    cluster.stack()?.nats_mut()[0].start_again().await?;
     cluster.finish().await
 }
 

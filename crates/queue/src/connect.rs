@@ -8,6 +8,7 @@ use model::{Clock as _, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::settled::Settled;
 use crate::{
     Backlogs, Blobs, Canceller, Condition, Encode, EventReader, EventRecorder, Holds, Lane,
     LaneMap, Members, Publisher, Puller, QueueError, Settings, SetupError, Stage, Tombstones,
@@ -135,7 +136,14 @@ impl Queue {
 
     /// The table of what this process holds, and the task that keeps it held.
     pub fn holds(&self) -> (Holds, impl Future<Output = ()> + Send + use<>) {
-        Holds::new(self.settings.ack_wait)
+        let ack_wait = self.settings.ack_wait;
+        let settled = Settled::new(
+            self.jetstream.clone(),
+            self.settings.replicas,
+            ack_wait,
+            self.connections(),
+        );
+        Holds::new(ack_wait, settled)
     }
 
     /// Takes jobs of one class and stage out of a lane.

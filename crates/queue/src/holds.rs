@@ -12,19 +12,26 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::QueueError;
+use crate::connection::Connection;
+use crate::settled::{Line, Place, Settled};
 
 /// The share of `ack_wait` that must be left when a hold is relied on.
 const MARGIN: u32 = 3;
+/// How long to wait until the broker was told of a settled job.
+const TELLING: Duration = Duration::from_secs(10);
 
 /// A stream and a sequence in it: what the broker knows a job by.
 type Key = (Arc<str>, u64);
 
 struct Entry {
     acker: Arc<Acker>,
+    line: Arc<Line>,
+    place: Place,
     proof: Proof,
     /// Tells this hold from every other of the same job: one that was lost may outlive those that came after it.
     generation: u64,
@@ -77,6 +84,7 @@ type Held = Vec<(u64, Arc<Acker>)>;
 pub struct Holds {
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
     generations: Arc<AtomicU64>,
+    settled: Settled,
     ack_wait: Duration,
 }
 
@@ -89,14 +97,44 @@ impl std::fmt::Debug for Holds {
 }
 
 impl Holds {
-    /// An empty table, and the heartbeat to run beside it.
-    pub(crate) fn new(ack_wait: Duration) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    /// An empty table, and what is to run beside it: the heartbeat, and `forgetting` of what is `settled`.
+    pub(crate) fn new<Forgetting>(
+        ack_wait: Duration,
+        (settled, forgetting): (Settled, Forgetting),
+    ) -> (Self, impl Future<Output = ()> + Send + use<Forgetting>)
+    where
+        Forgetting: Future<Output = ()> + Send,
+    {
         let holds = Self {
             entries: Arc::default(),
             generations: Arc::default(),
+            settled,
             ack_wait,
         };
-        (holds.clone(), holds.keep())
+        let keep = holds.clone().keep();
+        (holds, async {
+            join(keep, forgetting).await;
+        })
+    }
+
+    /// The settled jobs of `stream`, in which jobs are under the subject `jobs`; empty for all of it.
+    pub(crate) fn line(&self, stream: &str, jobs: &str) -> Arc<Line> {
+        self.settled.line(stream, jobs)
+    }
+
+    /// The connection there is, waiting for one, but not for ever.
+    pub(crate) async fn connection(&self) -> Result<Connection, QueueError> {
+        self.settled.connection().await
+    }
+
+    /// Jobs of `line` that others had in hand may come again before long.
+    pub(crate) fn hold_off(&self, line: &Line) {
+        self.settled.hold_off(line);
+    }
+
+    /// Tells the broker of every settled job that it was not told of yet: the end of a process.
+    pub async fn flush(&self) {
+        self.settled.flush().await;
     }
 
     /// Holds a job that a pull begun at `pulled_at` brought.
@@ -105,18 +143,18 @@ impl Holds {
     /// hold was lost is a new hold; the earlier one stays lost, because the job may have been elsewhere meanwhile.
     pub(crate) fn take(
         &self,
-        stream: &Arc<str>,
-        sequence: u64,
+        line: &Arc<Line>,
+        place: Place,
         acker: Acker,
         pulled_at: Instant,
     ) -> Option<Hold> {
-        let key = (Arc::clone(stream), sequence);
+        let key = (Arc::clone(line.stream()), place.sequence);
         let (acker, proof) = (Arc::new(acker), Proof::Since(pulled_at));
         let mut entries = self.lock();
         if let Some(entry) = entries.get_mut(&key)
             && !entry.proof.is_lost(Instant::now(), self.ack_wait)
         {
-            (entry.acker, entry.proof) = (acker, proof);
+            (entry.acker, entry.place, entry.proof) = (acker, place, proof);
             return None;
         }
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +162,8 @@ impl Holds {
             key.clone(),
             Entry {
                 acker,
+                line: Arc::clone(line),
+                place,
                 proof,
                 generation,
             },
@@ -221,49 +261,70 @@ impl Hold {
         entry.is_some_and(|entry| entry.proof.holds(Instant::now(), self.holds.ack_wait))
     }
 
-    /// Settles the job: the broker forgets it.
-    pub async fn settle(self) -> Result<(), QueueError> {
-        self.answer(AckKind::Ack).await
+    /// Settles the job: the broker forgets it at once.
+    pub async fn settle_now(self) {
+        let Some((acker, line, place)) = self.entry() else {
+            return;
+        };
+        line.add_told(place);
+        self.tell(&acker, place, AckKind::Ack).await;
     }
 
-    /// The same, and waits until the broker has come to it, or for some seconds.
+    /// Settles the job: the broker forgets it within a second or two.
+    pub fn settle(self) {
+        drop(self.leave());
+    }
+
+    /// The same, and waits until the broker was told, but not for ever; answers whether it was.
     ///
-    /// The broker works off acknowledgements one after the other, and each of them is synced. Whoever settles faster than
-    /// that lets them pile up: jobs that were settled long ago come again, and proofs of holds come too late.
-    pub async fn settle_and_wait(self) -> Result<(), QueueError> {
-        let Some(acker) = self.acker() else {
-            return Ok(());
+    /// Acknowledgements that it works off one after the other are each synced. Whoever settles faster than that lets them
+    /// pile up: jobs that were settled long ago come again, and proofs of holds come too late.
+    pub async fn settle_and_wait(self) -> bool {
+        let Some(told) = self.leave() else {
+            return false;
         };
-        if let Err(error) = acker.double_ack_with(AckKind::Ack).await {
-            tracing::debug!(%error, "acknowledgement not answered");
-        }
-        Ok(())
+        matches!(tokio::time::timeout(TELLING, told).await, Ok(Ok(())))
+    }
+
+    /// Counts the job among the settled ones of its stream.
+    fn leave(&self) -> Option<oneshot::Receiver<()>> {
+        let (acker, line, place) = self.entry()?;
+        Some(line.add(place, acker))
     }
 
     /// Gives the job back, for another worker to take at once.
-    pub async fn release(self) -> Result<(), QueueError> {
-        self.answer(AckKind::Nak(None)).await
+    pub async fn release(self) {
+        self.give_back(None).await;
     }
 
     /// Gives the job back, for another worker to take after `delay`.
-    pub async fn postpone(self, delay: Duration) -> Result<(), QueueError> {
-        self.answer(AckKind::Nak(Some(delay))).await
+    pub async fn postpone(self, delay: Duration) {
+        self.give_back(Some(delay)).await;
     }
 
-    async fn answer(self, kind: AckKind) -> Result<(), QueueError> {
-        match self.acker() {
-            Some(acker) => acker.ack_with(kind).await.map_err(QueueError::refused),
-            None => Ok(()),
-        }
+    async fn give_back(self, delay: Option<Duration>) {
+        let Some((acker, line, place)) = self.entry() else {
+            return;
+        };
+        self.holds.settled.wait_off(&line).await;
+        self.tell(&acker, place, AckKind::Nak(delay)).await;
     }
 
-    /// What answers the broker; `None` where another hold of the job has taken this one's place.
-    fn acker(&self) -> Option<Arc<Acker>> {
+    async fn tell(&self, acker: &Acker, place: Place, what: AckKind) {
+        let settled = &self.holds.settled;
+        settled.tell(acker, place.connection, what).await;
+    }
+
+    /// What answers the broker, and what is settled with it; `None` where another hold of the job has taken this one's place.
+    fn entry(&self) -> Option<(Arc<Acker>, Arc<Line>, Place)> {
         let entries = self.holds.lock();
         let entry = entries
             .get(&self.key)
             .filter(|entry| entry.generation == self.generation);
-        entry.map(|entry| Arc::clone(&entry.acker))
+        entry.map(|entry| {
+            let line = Arc::clone(&entry.line);
+            (Arc::clone(&entry.acker), line, entry.place)
+        })
     }
 }
 

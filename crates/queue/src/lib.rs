@@ -11,6 +11,7 @@ mod budget;
 mod bundle;
 mod commit;
 mod connect;
+mod connection;
 mod durability;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod publish;
 mod pull;
 mod schedules;
 mod settings;
+mod settled;
 mod streams;
 mod tombstones;
 

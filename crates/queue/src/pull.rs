@@ -13,6 +13,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use model::{Class, Timestamp};
 use tokio::time::Instant;
 
+use crate::connection::Connection;
+use crate::settled::Line;
 use crate::streams::WORKERS;
 use crate::{Bundle, Hold, Holds, Lane, QueueError, Stage};
 
@@ -65,7 +67,7 @@ pub struct Pulled {
 #[derive(Debug)]
 pub struct Puller {
     jetstream: jetstream::Context,
-    stream: Arc<str>,
+    settled: Arc<Line>,
     lane: Lane,
     class: Class,
     stage: Stage,
@@ -82,13 +84,28 @@ impl Puller {
         holds: Holds,
     ) -> Result<Self, QueueError> {
         let stream = lane.stream(class, stage);
-        let _: jetstream::consumer::PullConsumer = jetstream
-            .get_consumer_from_stream(WORKERS, &stream)
+        let connection = holds.connection().await?;
+        let consumer: jetstream::consumer::PullConsumer = jetstream
+            .get_consumer_from_stream(WORKERS, &*stream)
             .await
             .map_err(QueueError::refused)?;
+        let settled = match stage {
+            Stage::Ready => holds.line(&stream, ""),
+            // Schedules stand there as well, and must stay.
+            Stage::Deferred => holds.line(&stream, &lane.due_subject(class)),
+        };
+        let info = consumer.cached_info();
+        settled.delivered(
+            connection,
+            info.delivered.consumer_sequence,
+            info.delivered.stream_sequence,
+        );
+        if info.num_ack_pending > 0 {
+            holds.hold_off(&settled);
+        }
         Ok(Self {
             jetstream: jetstream.clone(),
-            stream: stream.into(),
+            settled,
             lane: lane.clone(),
             class,
             stage,
@@ -98,7 +115,7 @@ impl Puller {
 
     /// The stream it pulls from.
     pub fn stream(&self) -> &str {
-        &self.stream
+        self.settled.stream()
     }
 
     /// Up to `limit` jobs as they come; ends when there were that many or after two seconds.
@@ -106,9 +123,10 @@ impl Puller {
         &self,
         limit: usize,
     ) -> Result<impl Stream<Item = Result<Taken, QueueError>> + '_, QueueError> {
+        let connection = self.holds.connection().await?;
         let began = Instant::now();
         let client = self.jetstream.client();
-        let batch = Batch::ask(&client, &self.stream, limit).await?;
+        let batch = Batch::ask(&client, self.stream(), limit).await?;
         let jobs = stream::unfold(Some(batch), |batch| async move {
             let mut batch = batch?;
             match batch.next().await {
@@ -119,7 +137,7 @@ impl Puller {
         });
         Ok(jobs.filter_map(move |message| async move {
             message
-                .and_then(|message| self.hold(message, began))
+                .and_then(|message| self.hold(message, connection, began))
                 .transpose()
         }))
     }
@@ -127,16 +145,23 @@ impl Puller {
     fn hold(
         &self,
         message: async_nats::Message,
+        connection: Connection,
         began: Instant,
     ) -> Result<Option<Taken>, QueueError> {
         let context = self.jetstream.clone();
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        let place = self
+            .settled
+            .place(connection, sequence, delivered, info.consumer_sequence);
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos());
         let stored_at = stored_at.map_err(QueueError::refused)?;
+        if delivered > 1 {
+            self.holds.hold_off(&self.settled);
+        }
         let (message, acker) = message.split();
-        let Some(hold) = self.holds.take(&self.stream, sequence, acker, began) else {
+        let Some(hold) = self.holds.take(&self.settled, place, acker, began) else {
             return Ok(None);
         };
         if let Some(id) = Bundle::id_in(message.headers.as_ref()) {

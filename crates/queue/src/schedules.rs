@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_nats::header::{
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
+    NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID,
+    NATS_SCHEDULE, NATS_SCHEDULE_TARGET,
 };
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -19,9 +20,11 @@ use crate::{Bundle, Lane, Publisher, QueueError, Stage};
 
 /// How old a reading of the lists may be when a job that came again is looked for: less than a job needs to come again.
 const A_MOMENT_AGO: Duration = Duration::from_secs(3);
-/// How long to try to take back what was perhaps stored.
-const TAKING_BACK: Duration = Duration::from_secs(10);
+/// How long to try to find what was perhaps stored.
+const FINDING: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
+/// No stream comes this far.
+const NO_SEQUENCE: u64 = 1 << 53;
 /// When jobs that could not be put back are tried again.
 const UNPACKED_LATER: Duration = Duration::from_secs(1);
 
@@ -65,18 +68,9 @@ impl Publisher {
             None => Committed::Alone,
         };
         match stored {
-            Committed::Stored => return Ok(()),
-            Committed::Unknown if job.sharing == Sharing::WithOthers => {
-                return Err(QueueError::NotKnown);
-            }
-            Committed::Alone | Committed::Unknown => {}
-        }
-        let _turn = self.alone.acquire().await;
-        let stored = self.publish(schedule(lane, class, &job)).await?;
-        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
-            Err(QueueError::ScheduleNotStored)
-        } else {
-            Ok(())
+            Committed::Stored => Ok(()),
+            Committed::Unknown if job.sharing == Sharing::WithOthers => Err(QueueError::NotKnown),
+            Committed::Alone | Committed::Unknown => self.store_own(lane, class, &job).await,
         }
     }
 
@@ -87,46 +81,62 @@ impl Publisher {
         class: Class,
         jobs: Vec<WaitingJob>,
     ) -> Vec<Committed> {
-        let (mut entries, mut bundles) = (Vec::new(), Vec::new());
         // The broker fires by real time, and so this is real time as well.
-        for places in bundle::sort(&jobs, SystemClock.now()) {
-            let together: Vec<&WaitingJob> = places.iter().map(|place| &jobs[*place]).collect();
-            match &together[..] {
-                [only] => entries.push(schedule(lane, class, only)),
-                _ => {
-                    let bundle = bundle_schedule(lane, class, &together);
-                    // The list comes last: one without jobs unpacks nothing.
-                    bundles.extend(bundle.clone().map(|entry| entry.subject));
-                    entries.extend(bundle);
-                }
+        let bundles = bundle::sort(&jobs, SystemClock.now());
+        let entries: Vec<Entry> = bundles
+            .iter()
+            .flat_map(|places| match &places[..] {
+                [only] => vec![schedule(lane, class, &jobs[*only])],
+                _ => bundle_schedule(lane, class, places.iter().map(|place| &jobs[*place])),
+            })
+            .collect();
+        let is_bundle = |entry: &Entry| entry.headers.get(bundle::HEADER).is_some();
+        let stored = match entries.iter().position(is_bundle) {
+            // Its list comes behind it, under a subject that nothing was ever stored under before.
+            Some(bundle) => {
+                let list = &entries[bundle + 1].subject;
+                self.store_bundles(lane, class, &entries, list).await
             }
-        }
-        let outcomes = commit::store(&self.jetstream, &entries).await;
-        let stored = if outcomes.iter().all(|outcome| *outcome == Committed::Stored) {
-            Committed::Stored
-        } else {
-            // Under its own subject a schedule is replaced by the next. A bundle would fire beside it.
-            self.take_back(lane, class, &bundles).await
+            None => self.store_singles(&entries).await,
         };
         vec![stored; jobs.len()]
     }
 
-    /// Removes bundles that were perhaps stored, so that their jobs can be scheduled alone.
-    async fn take_back(&self, lane: &Lane, class: Class, subjects: &[String]) -> Committed {
-        let removing = async {
-            self.pass(subjects).await;
-            for subject in subjects {
-                while let Err(error) = self.purge(lane, class, subject).await {
-                    tracing::debug!(%error, "bundle not taken back, trying again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
+    /// Stores schedules of single jobs. What is stored once more, each under its own subject, replaces what was.
+    async fn store_singles(&self, entries: &[Entry]) -> Committed {
+        let outcomes = commit::store(&self.jetstream, entries).await;
+        let is_stored = |outcome: &Committed| *outcome == Committed::Stored;
+        if outcomes.iter().all(is_stored) {
+            Committed::Stored
+        } else {
+            Committed::Alone
+        }
+    }
+
+    /// Stores schedules, bundles among them, all or none. Where the broker does not say that it did, it is looked whether one
+    /// of them stands, by its `list`: whoever gets one of their jobs again looks as well, and forgets a job that waits.
+    async fn store_bundles(
+        &self,
+        lane: &Lane,
+        class: Class,
+        entries: &[Entry],
+        list: &str,
+    ) -> Committed {
+        let Err(error) = commit::store_all(&self.jetstream, entries).await else {
+            return Committed::Stored;
         };
-        match tokio::time::timeout(TAKING_BACK, removing).await {
-            Ok(()) => Committed::Alone,
-            Err(_) => {
+        tracing::debug!(%error, "schedules not committed together, looking for them");
+        let finding = async {
+            self.pass(list).await?;
+            let stream = self.deferred_stream(lane, class).await?;
+            last(&stream, list).await
+        };
+        match tokio::time::timeout(FINDING, finding).await {
+            Ok(Ok(Some(_))) => Committed::Stored,
+            Ok(Ok(None)) => Committed::Alone,
+            Ok(Err(_)) | Err(_) => {
                 tracing::warn!(
-                    bundles = subjects.len(),
+                    schedules = entries.len(),
                     "not known whether jobs were scheduled"
                 );
                 Committed::Unknown
@@ -134,20 +144,39 @@ impl Publisher {
         }
     }
 
-    /// Waits until the broker has come to whatever was sent to a stream before, by way of a message under the last of
-    /// `subjects`. It removes what stands in a stream without regard to what is on its way there.
-    async fn pass(&self, subjects: &[String]) {
-        let Some(subject) = subjects.last() else {
-            return;
-        };
+    /// Waits until the broker has come to whatever was sent to a stream before, by way of a message that it refuses: however
+    /// late that comes, it changes nothing.
+    async fn pass(&self, subject: &str) -> Result<(), QueueError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(NO_SEQUENCE));
         let behind = Entry {
-            subject: subject.clone(),
-            headers: HeaderMap::new(),
+            subject: subject.to_owned(),
+            headers,
             payload: Bytes::new(),
         };
-        while let Err(error) = self.publish_once(behind.clone()).await {
-            tracing::debug!(%error, "bundles not passed, trying again");
+        loop {
+            match self.publish_once(behind.clone()).await {
+                Ok(_) | Err(QueueError::Superseded) => return Ok(()),
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => tracing::debug!(%error, "schedules not passed, trying again"),
+            }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Stores a job's schedule under the job's own subject, where it is replaced by the next.
+    async fn store_own(
+        &self,
+        lane: &Lane,
+        class: Class,
+        job: &WaitingJob,
+    ) -> Result<(), QueueError> {
+        let _turn = self.alone.acquire().await;
+        let stored = self.publish(schedule(lane, class, job)).await?;
+        if stored.duplicate && !Sabotage::ScheduleWithId.is_on() {
+            Err(QueueError::ScheduleNotStored)
+        } else {
+            Ok(())
         }
     }
 
@@ -160,9 +189,12 @@ impl Publisher {
             return Ok(());
         }
         match self.put_back(&bundle).await {
-            Ok(()) => bundle.hold.settle().await,
+            Ok(()) => {
+                bundle.hold.settle();
+                Ok(())
+            }
             Err(error) => {
-                bundle.hold.postpone(UNPACKED_LATER).await?;
+                bundle.hold.postpone(UNPACKED_LATER).await;
                 Err(error)
             }
         }
@@ -380,10 +412,14 @@ fn schedule(lane: &Lane, class: Class, job: &WaitingJob) -> Entry {
 }
 
 /// The schedule that `jobs` share, which fires with the last, and the list of them.
-fn bundle_schedule(lane: &Lane, class: Class, jobs: &[&WaitingJob]) -> [Entry; 2] {
+fn bundle_schedule<'a>(
+    lane: &Lane,
+    class: Class,
+    jobs: impl Iterator<Item = &'a WaitingJob> + Clone,
+) -> Vec<Entry> {
     let id = JobId::fresh().to_string();
-    let at = jobs.iter().map(|job| job.at).max().unwrap_or_default();
-    let (payload, list) = bundle::encode(jobs.iter().map(|job| (job.id, &job.payload)));
+    let at = jobs.clone().map(|job| job.at).max().unwrap_or_default();
+    let (payload, list) = bundle::encode(jobs.map(|job| (job.id, &job.payload)));
     let mut headers = schedule_headers(at, lane.due_subject(class));
     headers.insert(bundle::HEADER, id.as_str());
     let schedule = Entry {
@@ -396,7 +432,7 @@ fn bundle_schedule(lane: &Lane, class: Class, jobs: &[&WaitingJob]) -> [Entry; 2
         headers: HeaderMap::new(),
         payload: list,
     };
-    [schedule, list]
+    vec![schedule, list]
 }
 
 fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {

@@ -161,9 +161,10 @@ async fn make(
     Ok(())
 }
 
-/// Removes the copies of jobs that were acknowledged, of those under the subject `seen`. There are none, unless the server failed to write, its disk being
-/// full: then it keeps them, gives them to nobody, and counts them towards `max_bytes`.
-async fn remove_settled(
+/// Removes the copies of jobs that were acknowledged, of those under the subject `seen`. There are none, unless the server
+/// crashed, or failed to write, its disk being full: then it keeps them, gives them to nobody, and counts them towards
+/// `max_bytes`.
+pub(crate) async fn remove_settled(
     jetstream: &jetstream::Context,
     name: &str,
     seen: &str,

@@ -84,7 +84,7 @@ impl Intake {
             }
             Next::Forget => {
                 tracing::info!(%job, "job was deferred before, its schedule goes on");
-                log_unsettled(held.hold.settle().await);
+                held.hold.settle();
             }
             Next::Later => held.postpone(LATER).await,
             Next::Park(delay) => self.settler.park(held, delay).await,
@@ -134,9 +134,7 @@ impl Intake {
             }),
             Err(error) => {
                 tracing::error!(%error, "job is not readable, leaving it in the queue");
-                if let Err(error) = hold.postpone(UNREADABLE_PAUSE).await {
-                    tracing::debug!(%error, "unreadable job not postponed");
-                }
+                hold.postpone(UNREADABLE_PAUSE).await;
                 None
             }
         }

@@ -52,16 +52,12 @@ impl InHand {
 
     /// Gives the job back, for any worker to take at once. It was not attempted.
     pub(crate) async fn give_back(self) {
-        if let Err(error) = self.hold.release().await {
-            tracing::debug!(job = %self.job.id, %error, "job not given back, leaving it to redelivery");
-        }
+        self.hold.release().await;
     }
 
     /// Gives the job back, for any worker to take after `delay`. It was not attempted.
     pub(crate) async fn postpone(self, delay: Duration) {
-        if let Err(error) = self.hold.postpone(delay).await {
-            tracing::debug!(job = %self.job.id, %error, "job not postponed, leaving it to redelivery");
-        }
+        self.hold.postpone(delay).await;
     }
 }
 
@@ -123,7 +119,8 @@ impl Settler {
         event: Vec<u8>,
     ) -> Result<(), QueueError> {
         self.record(event).await?;
-        held.hold.settle().await
+        held.hold.settle();
+        Ok(())
     }
 
     async fn end(&self, held: InHand, event: Event, marked: Marked) -> Result<(), QueueError> {
@@ -152,8 +149,14 @@ impl Settler {
                 .purge_schedule(job.class, job.destination(), job.id)
                 .await?;
         }
-        hold.settle().await?;
-        self.discard_body(&job).await;
+        if let Body::Blob(name) = &job.body {
+            // Should the job come again without its marker, it has to find its body.
+            if hold.settle_and_wait().await {
+                self.discard_body(job.id, name).await;
+            }
+        } else {
+            hold.settle();
+        }
         Ok(())
     }
 
@@ -165,7 +168,9 @@ impl Settler {
             return Ok(());
         }
         self.record(api::encode_event(&event)).await?;
-        hold.settle().await
+        // Until then a redelivery has to find the schedule, which fires before long.
+        hold.settle_now().await;
+        Ok(())
     }
 
     /// Puts the job back into the queue for `delay`. It was not attempted.
@@ -180,9 +185,7 @@ impl Settler {
             return;
         }
         // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
-        if let Err(error) = hold.settle_and_wait().await {
-            tracing::warn!(job = %job.id, %error, "parked job not settled, leaving it to redelivery");
-        }
+        hold.settle_and_wait().await;
     }
 
     /// Stores the job's next schedule, however long that takes, and answers whether it is stored. Its body is set aside
@@ -208,8 +211,14 @@ impl Settler {
             let payload = api::encode_job(job).into();
             let (publisher, class, to) = (&self.publisher, job.class, job.destination());
             let stored = publisher.schedule(class, to, job.id, at, payload, sharing);
-            let Err(error) = stored.await else {
-                return true;
+            let error = match stored.await {
+                Ok(()) => return true,
+                // It may wait already, and would wait twice. When it comes again that is known.
+                Err(QueueError::NotKnown) => {
+                    tracing::info!(job = %job.id, "not known whether scheduled, job left to others");
+                    return false;
+                }
+                Err(error) => error,
             };
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(pause).await;
@@ -235,11 +244,9 @@ impl Settler {
     }
 
     /// Removes a body that was set aside. What stays is collected by its age.
-    async fn discard_body(&self, job: &Job) {
-        if let Body::Blob(name) = &job.body
-            && let Err(error) = self.blobs.remove(name).await
-        {
-            tracing::debug!(job = %job.id, %error, "body not removed");
+    async fn discard_body(&self, job: JobId, name: &str) {
+        if let Err(error) = self.blobs.remove(name).await {
+            tracing::debug!(%job, %error, "body not removed");
         }
     }
 

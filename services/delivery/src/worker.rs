@@ -110,6 +110,7 @@ impl Delivery {
         if let Err(busy) = tasks.finish(config.drain_deadline).await {
             tracing::warn!(%busy, "delivery stopped at its deadline");
         }
+        holds.flush().await;
         end.request();
         if let Err(busy) = background.finish(LAST_EVENTS).await {
             tracing::warn!(%busy, "events may not all be recorded");

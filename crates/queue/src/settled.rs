@@ -1,0 +1,733 @@
+//! Lets the broker forget settled jobs: together where all that came before them in their stream are settled as well, and
+//! one by one where not (ADR 24).
+//!
+//! An acknowledgement of one job costs the broker a note in the stream that is synced, on every copy. Removing all of a
+//! stream up to a sequence is one operation, however many that are; but it asks nobody whether what is removed is settled.
+//! So this counts up from where the broker itself says that everything is acknowledged, and never past a job that was not
+//! settled here. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
+//!
+//! A removal has one more effect: nats-server forgets which jobs of the stream it was about to deliver again, and comes back to
+//! them after `ack_wait` only. So nothing is removed while such jobs are about: after a job was given back, after one came
+//! again, and where somebody else's were in hand when this process began to pull.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::{self, AckKind};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use model::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::QueueError;
+use crate::connection::{Connection, Connections};
+use crate::streams::WORKERS;
+
+/// How often it is looked whether settled jobs can be removed.
+const ROUND: Duration = Duration::from_millis(100);
+/// Removing so many together is cheaper than one by one.
+const WORTHWHILE: u64 = 16;
+/// How long few of them wait for more, and many for the one in front of them.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A part of `ack_wait`, which is never waited for: a job comes again then.
+const PART_OF_ACK_WAIT: u32 = 4;
+/// For how many times `ack_wait` nothing is removed: whatever is delivered again has come by then.
+const REDELIVERIES: u32 = 2;
+/// How often the broker is asked up to where everything is acknowledged, while something is in the way.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The broker writes down the state of the whole stream each time: it is left alone so many times as long as that took.
+const PAUSES: u32 = 9;
+/// How long the last acknowledgements of a process may take.
+const FLUSHING: Duration = Duration::from_secs(5);
+/// So many settled jobs are remembered behind one that is not.
+const MOST_BEHIND: usize = 20_000;
+
+/// The settled jobs of every stream; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Settled {
+    lines: Arc<Mutex<HashMap<Arc<str>, Arc<Line>>>>,
+    new: mpsc::UnboundedSender<Arc<Line>>,
+    jetstream: jetstream::Context,
+    connections: Connections,
+    /// Whether anything is removed; else all is acknowledged one by one.
+    removes: bool,
+    ack_wait: Duration,
+    patience: Duration,
+}
+
+impl Settled {
+    /// Nothing yet, and the task that has them forgotten. `connected` tells of every new connection: what was settled before is
+    /// left to come again. Where streams have `copies`, nothing is removed: all of them may lose their power at once, and
+    /// nats-server 2.15.1 then does not find the way back from what it removed to what it had synced.
+    pub(crate) fn new(
+        jetstream: jetstream::Context,
+        copies: usize,
+        ack_wait: Duration,
+        connected: watch::Receiver<Timestamp>,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (new, lines) = mpsc::unbounded_channel();
+        let settled = Self {
+            lines: Arc::default(),
+            new,
+            connections: Connections::of(jetstream.client()),
+            jetstream,
+            removes: copies == 1,
+            ack_wait,
+            patience: PATIENCE.min(ack_wait / PART_OF_ACK_WAIT),
+        };
+        (settled.clone(), settled.keep(lines, connected))
+    }
+
+    /// Jobs of `line` may be delivered again before long.
+    pub(crate) fn hold_off(&self, line: &Line) {
+        line.lock().removes_from = Some(Instant::now() + self.ack_wait * REDELIVERIES);
+    }
+
+    /// The same, and waits until no removal is under way.
+    pub(crate) async fn wait_off(&self, line: &Line) {
+        let _ended = line.removing.lock().await;
+        self.hold_off(line);
+    }
+
+    /// Has everything forgotten that is settled, at once.
+    pub(crate) async fn flush(&self) {
+        let lines: Vec<Arc<Line>> = self.lock().values().cloned().collect();
+        let acknowledging = lines.iter().map(async |line| {
+            let leaving = line.lock().take_older_than(Instant::now());
+            self.acknowledge(leaving).await;
+        });
+        join_all(acknowledging).await;
+        let client = self.jetstream.client();
+        if tokio::time::timeout(FLUSHING, client.flush())
+            .await
+            .is_err()
+        {
+            tracing::debug!("settled jobs not told of, leaving them to redelivery");
+        }
+    }
+
+    /// Those of `stream`, in which the jobs are under the subject `jobs`; empty for all of it.
+    pub(crate) fn line(&self, stream: &str, jobs: &str) -> Arc<Line> {
+        let mut lines = self.lock();
+        if let Some(line) = lines.get(stream) {
+            return Arc::clone(line);
+        }
+        let line = Arc::new(Line {
+            stream: stream.into(),
+            jobs: jobs.to_owned(),
+            ..Line::default()
+        });
+        lines.insert(Arc::clone(&line.stream), Arc::clone(&line));
+        // Nobody listens at the very end, when `flush` does the rest.
+        let _ = self.new.send(Arc::clone(&line));
+        line
+    }
+
+    async fn keep(
+        self,
+        mut new: mpsc::UnboundedReceiver<Arc<Line>>,
+        mut connected: watch::Receiver<Timestamp>,
+    ) {
+        let mut lines = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                line = new.recv() => match line {
+                    Some(line) => lines.push(self.clear(line)),
+                    None => return,
+                },
+                Some(()) = lines.next() => {}
+                Ok(()) = connected.changed() => {
+                    for line in self.lock().values() {
+                        line.added.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has what is settled of one stream forgotten, for ever.
+    async fn clear(&self, line: Arc<Line>) {
+        let mut asked = None;
+        loop {
+            line.filled().await;
+            tokio::time::sleep(self.round()).await;
+            let connection = self.connections.made().await;
+            line.lock().renew(connection);
+            let late = if self.removes {
+                self.learn_in_time(&line, &mut asked).await;
+                self.remove_run(&line).await;
+                line.lock().take_late(self.patience)
+            } else {
+                line.lock().take_all()
+            };
+            self.acknowledge(late).await;
+        }
+    }
+
+    /// How often settled jobs are looked at. What is acknowledged together, the copies of a stream note together.
+    fn round(&self) -> Duration {
+        if self.removes { ROUND } else { self.patience }
+    }
+
+    /// Asks where to begin where that is not known, and up to where others have come where something is in the way; not all the
+    /// time.
+    async fn learn_in_time(&self, line: &Line, asked: &mut Option<Instant>) {
+        let is_due = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+        if !is_due || !line.lock().has_to_learn() {
+            return;
+        }
+        *asked = Some(Instant::now());
+        if let Err(error) = self.learn(line).await {
+            tracing::debug!(stream = %line.stream, %error, "acknowledged up to where is not known");
+        }
+    }
+
+    /// Removes what is settled up to the first that is not, if that is worth it.
+    async fn remove_run(&self, line: &Line) {
+        let removing = line.removing.lock().await;
+        let (end, connection) = {
+            let state = line.lock();
+            let (run, end) = state.run();
+            if run < WORTHWHILE || state.holds_off() {
+                return;
+            }
+            (end, state.connection)
+        };
+        if !self.is_current(connection) {
+            return;
+        }
+        let began = Instant::now();
+        match self.remove_up_to(line, end).await {
+            Ok(()) => {
+                let mut state = line.lock();
+                if state.connection == connection {
+                    state.raise(end);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(stream = %line.stream, %error, "settled jobs not removed together");
+                let leaving = line.lock().take_older_than(Instant::now());
+                self.acknowledge(leaving).await;
+            }
+        }
+        drop(removing);
+        let pause = (began.elapsed() * PAUSES).min(self.patience);
+        tokio::time::sleep(pause.saturating_sub(ROUND)).await;
+    }
+
+    async fn remove_up_to(&self, line: &Line, sequence: u64) -> Result<(), QueueError> {
+        let stream = self.jetstream.get_stream_no_info(&*line.stream).await;
+        let stream = stream.map_err(QueueError::refused)?;
+        let removing = stream.purge().filter(&*line.jobs).sequence(sequence + 1);
+        removing.await.map(drop).map_err(QueueError::refused)
+    }
+
+    /// Learns up to where everything is acknowledged, by the broker's own account. One that has crashed may have kept copies of
+    /// it, which it gives to nobody: they are removed.
+    async fn learn(&self, line: &Line) -> Result<(), QueueError> {
+        let _removing = line.removing.lock().await;
+        let (removes_copies, connection) = {
+            let state = line.lock();
+            (state.has_copies && !state.holds_off(), state.connection)
+        };
+        let consumer: jetstream::consumer::PullConsumer = self
+            .jetstream
+            .get_consumer_from_stream(WORKERS, &*line.stream)
+            .await
+            .map_err(QueueError::refused)?;
+        let floor = consumer.cached_info().ack_floor.stream_sequence;
+        if removes_copies && floor > 0 && self.is_current(connection) {
+            self.remove_up_to(line, floor).await?;
+        }
+        let mut state = line.lock();
+        if state.connection == connection {
+            state.has_copies &= !removes_copies;
+            state.raise(floor);
+        }
+        Ok(())
+    }
+
+    /// Tells the broker of each, and waits until it has come to the last: it works them off in order.
+    async fn acknowledge(&self, leaving: Vec<Leaving>) {
+        let Some((last, others)) = leaving.split_last() else {
+            return;
+        };
+        for Leaving {
+            acker, connection, ..
+        } in others
+        {
+            self.tell(acker, *connection, AckKind::Ack).await;
+        }
+        if self.is_current(last.connection) {
+            match last.acker.double_ack_with(AckKind::Ack).await {
+                Ok(()) => leaving.into_iter().for_each(Leaving::say_told),
+                Err(error) => {
+                    tracing::debug!(%error, "broker did not answer, leaving jobs to redelivery")
+                }
+            }
+        }
+    }
+
+    /// Tells the broker what became of a job that came by `connection`, over no other.
+    pub(crate) async fn tell(&self, acker: &Acker, connection: Connection, what: AckKind) {
+        if !self.is_current(connection) {
+            return;
+        }
+        if let Err(error) = acker.ack_with(what).await {
+            tracing::debug!(%error, "broker not told, leaving the job to redelivery");
+        }
+    }
+
+    fn is_current(&self, connection: Connection) -> bool {
+        self.connections.current() == Some(connection)
+    }
+
+    /// The connection there is, waiting for one, but not for ever.
+    pub(crate) async fn connection(&self) -> Result<Connection, QueueError> {
+        self.connections.made_in_time().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A settled job that the broker has not been told of.
+struct Leaving {
+    acker: Arc<Acker>,
+    connection: Connection,
+    since: Instant,
+    told: oneshot::Sender<()>,
+}
+
+impl Leaving {
+    fn say_told(self) {
+        // Mostly nobody waits for that.
+        let _ = self.told.send(());
+    }
+}
+
+/// Where a job stands in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// What brought it from there.
+    pub(crate) connection: Connection,
+    pub(crate) sequence: u64,
+    /// No job stands between this sequence and its own. `None` where that is not known.
+    pub(crate) behind: Option<u64>,
+}
+
+/// The settled jobs of one stream.
+#[derive(Default)]
+pub(crate) struct Line {
+    stream: Arc<str>,
+    /// The subject of its jobs; empty where there is nothing else in it.
+    jobs: String,
+    state: Mutex<State>,
+    added: Notify,
+    /// Held while the broker removes.
+    removing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// The stream's name.
+    pub(crate) fn stream(&self) -> &Arc<str> {
+        &self.stream
+    }
+
+    /// The broker has made `deliveries`, of jobs up to `sequence`, by what it says over `connection`.
+    pub(crate) fn delivered(&self, connection: Connection, deliveries: u64, sequence: u64) {
+        let mut state = self.lock();
+        state.renew(connection);
+        if state.connection == connection {
+            state.delivered = Some((deliveries, sequence));
+        }
+    }
+
+    /// Where the job stands that the broker has just delivered over `connection` for the `delivered`th time, as its `delivery`th
+    /// delivery.
+    pub(crate) fn place(
+        &self,
+        connection: Connection,
+        sequence: u64,
+        delivered: i64,
+        delivery: u64,
+    ) -> Place {
+        let mut state = self.lock();
+        state.renew(connection);
+        let behind = if self.jobs.is_empty() {
+            sequence.checked_sub(1)
+        } else if state.connection == connection {
+            state.follow(sequence, delivered, delivery)
+        } else {
+            None
+        };
+        Place {
+            connection,
+            sequence,
+            behind,
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn filled(&self) {
+        if self.lock().is_clear() {
+            self.added.notified().await;
+        }
+    }
+
+    /// The job at `place` is settled. What is answered hears when the broker was told, if it ever is.
+    pub(crate) fn add(&self, place: Place, acker: Arc<Acker>) -> oneshot::Receiver<()> {
+        let (told, hears) = oneshot::channel();
+        let leaving = Leaving {
+            acker,
+            connection: place.connection,
+            since: Instant::now(),
+            told,
+        };
+        self.lock().settle(place, Some(leaving));
+        self.added.notify_one();
+        hears
+    }
+
+    /// The broker is being told of the job at `place`.
+    pub(crate) fn add_told(&self, place: Place) {
+        let mut state = self.lock();
+        state.settle(place, None);
+        state.forget_told();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Settlement {
+    /// As in [`Place`].
+    behind: Option<u64>,
+    /// `None` where the broker was told already.
+    leaving: Option<Leaving>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Everything up to here is settled; `None` where that is not known.
+    floor: Option<u64>,
+    /// What is settled above it by sequence.
+    settled: BTreeMap<u64, Settlement>,
+    /// How many deliveries were made so far, and the sequence up to which jobs have been delivered; `None` where somebody else
+    /// may have had some.
+    delivered: Option<(u64, u64)>,
+    /// Since when nothing can be removed.
+    blocked: Option<Instant>,
+    /// Until then nothing is removed.
+    removes_from: Option<Instant>,
+    /// What all of this came by.
+    connection: Connection,
+    /// Whether the broker may have copies of what is settled, below the floor.
+    has_copies: bool,
+}
+
+impl State {
+    /// Counts the job at `sequence` as settled. One up to the floor has come again: the broker has lost what it was told with
+    /// its leader, and the floor is what it says next.
+    fn settle(&mut self, place: Place, leaving: Option<Leaving>) {
+        let Place {
+            connection,
+            sequence,
+            behind,
+        } = place;
+        // Its sequence may be another job's by now.
+        if connection != self.connection {
+            return;
+        }
+        self.floor = self.floor.filter(|floor| *floor < sequence);
+        self.settled
+            .insert(sequence, Settlement { behind, leaving });
+    }
+
+    /// The sequence behind which the job at `sequence` comes, if it is the next that the broker delivers: it delivers in order
+    /// what it has not delivered before, and numbers every delivery.
+    fn follow(&mut self, sequence: u64, delivered: i64, delivery: u64) -> Option<u64> {
+        let known = self.delivered.filter(|(last, _)| last + 1 == delivery);
+        let behind = known.map(|(_, up_to)| up_to);
+        if delivered > 1 {
+            self.delivered = behind.map(|up_to| (delivery, up_to));
+            return None;
+        }
+        self.delivered = Some((delivery, sequence));
+        behind
+    }
+
+    /// Whether there is nothing to do.
+    fn is_clear(&self) -> bool {
+        let is_told = |settled: &Settlement| settled.leaving.is_none();
+        !self.has_copies && self.settled.values().all(is_told)
+    }
+
+    /// Whether the broker is to be asked up to where everything is acknowledged.
+    fn has_to_learn(&self) -> bool {
+        self.floor.is_none() || self.has_copies || self.is_behind()
+    }
+
+    /// How many are settled above the floor without a job between them that is not, and the last one's sequence.
+    fn run(&self) -> (u64, u64) {
+        let Some(floor) = self.floor else {
+            return (0, 0);
+        };
+        let (mut run, mut end) = (0, floor);
+        for (sequence, Settlement { behind, .. }) in self.settled.range(floor + 1..) {
+            if behind.is_none_or(|behind| behind > end) {
+                break;
+            }
+            (run, end) = (run + 1, *sequence);
+        }
+        (run, end)
+    }
+
+    fn holds_off(&self) -> bool {
+        self.removes_from.is_some_and(|then| Instant::now() < then)
+    }
+
+    /// Whether a job that is not settled is in front of those that are, with few before it.
+    fn is_behind(&self) -> bool {
+        let (run, _) = self.run();
+        run < WORTHWHILE && run < self.settled.len() as u64
+    }
+
+    /// Everything up to `floor` is settled, and the broker knows.
+    fn raise(&mut self, floor: u64) {
+        let floor = self.floor.unwrap_or_default().max(floor);
+        self.floor = Some(floor);
+        let above = self.settled.split_off(&(floor + 1));
+        let told = std::mem::replace(&mut self.settled, above).into_values();
+        told.filter_map(|settled| settled.leaving)
+            .for_each(Leaving::say_told);
+    }
+
+    /// All that is settled, to tell the broker of it.
+    fn take_all(&mut self) -> Vec<Leaving> {
+        self.has_copies = false;
+        let all = std::mem::take(&mut self.settled).into_values();
+        all.filter_map(|settled| settled.leaving).collect()
+    }
+
+    /// What has waited for `patience`, to tell the broker of it; and where nothing could be removed for so long, because a job
+    /// is in the way or jobs may be delivered again, all: what comes behind does not wait for it as well.
+    fn take_late(&mut self, patience: Duration) -> Vec<Leaving> {
+        let now = Instant::now();
+        let is_blocked = self.is_behind() || self.holds_off();
+        self.blocked = is_blocked.then(|| self.blocked.unwrap_or(now));
+        let is_hopeless = self.blocked.is_some_and(|since| now - since >= patience);
+        let late = if is_hopeless {
+            Some(now)
+        } else {
+            now.checked_sub(patience)
+        };
+        late.map_or_else(Vec::new, |late| self.take_older_than(late))
+    }
+
+    /// What was settled before `then`, to tell the broker of it.
+    fn take_older_than(&mut self, then: Instant) -> Vec<Leaving> {
+        let all = self
+            .settled
+            .values_mut()
+            .map(|settled| &mut settled.leaving);
+        let old = all.filter_map(|leaving| leaving.take_if(|leaving| leaving.since <= then));
+        let old = old.collect();
+        self.forget_told();
+        old
+    }
+
+    /// Raises the floor above what the broker was told, and keeps no more than is worth it.
+    fn forget_told(&mut self) {
+        self.advance();
+        if self.settled.len() > MOST_BEHIND {
+            // Whatever is in front of them, it is in front for long.
+            self.settled.retain(|_, settled| settled.leaving.is_some());
+        }
+    }
+
+    fn advance(&mut self) {
+        while let Some(floor) = self.floor
+            && let Some(first) = self.settled.first_entry()
+            && first.get().leaving.is_none()
+            && first.get().behind.is_some_and(|behind| behind <= floor)
+        {
+            self.floor = Some(floor.max(*first.key()));
+            first.remove();
+        }
+    }
+
+    /// Forgets everything that came by an earlier connection than this.
+    fn renew(&mut self, connection: Connection) {
+        if self.connection < connection {
+            *self = Self {
+                connection,
+                removes_from: self.removes_from,
+                has_copies: self.connection != Connection::default(),
+                ..Self::default()
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job of a stream in which nothing else stands.
+    fn place(sequence: u64) -> Place {
+        Place {
+            connection: Connection::default(),
+            sequence,
+            behind: Some(sequence - 1),
+        }
+    }
+
+    /// A line in which these are settled, and the broker was told.
+    fn settled(sequences: impl IntoIterator<Item = u64>) -> State {
+        let mut state = State::default();
+        for sequence in sequences {
+            state.settle(place(sequence), None);
+        }
+        state
+    }
+
+    #[test]
+    fn nothing_is_removed_before_the_broker_has_said_where_to_begin() {
+        let mut state = settled(1..=20);
+        assert_eq!(state.run(), (0, 0));
+        state.raise(0);
+        assert_eq!(state.run(), (20, 20));
+    }
+
+    #[test]
+    fn a_job_that_is_not_settled_ends_the_run() {
+        let mut state = settled((6..=30).filter(|sequence| *sequence != 20));
+        state.raise(5);
+        assert_eq!(state.run(), (14, 19));
+        state.raise(19);
+        assert_eq!(state.run(), (0, 19), "20 is in somebody's hands");
+        state.settle(place(20), None);
+        assert_eq!(state.run(), (11, 30));
+    }
+
+    #[test]
+    fn the_first_that_is_not_settled_is_never_passed() {
+        let mut state = settled(8..=30);
+        state.raise(5);
+        assert_eq!(state.run(), (0, 5));
+        state.advance();
+        assert_eq!(state.floor, Some(5));
+    }
+
+    #[test]
+    fn the_floor_never_sinks() {
+        let mut state = settled(1..=30);
+        state.raise(25);
+        state.raise(10);
+        assert_eq!((state.floor, state.run()), (Some(25), (5, 30)));
+    }
+
+    #[test]
+    fn what_was_acknowledged_one_by_one_needs_no_removing() {
+        let mut state = settled([1, 2, 3, 5]);
+        state.raise(0);
+        state.advance();
+        assert_eq!((state.floor, state.run()), (Some(3), (0, 3)));
+    }
+
+    #[test]
+    fn a_job_that_comes_again_is_settled_again() {
+        let mut state = settled(1..=30);
+        state.raise(0);
+        state.advance();
+        assert_eq!(state.floor, Some(30));
+        state.settle(place(20), None);
+        assert_eq!(state.floor, None, "the broker has not heard of it");
+        state.raise(19);
+        assert_eq!(state.run(), (1, 20));
+    }
+
+    #[test]
+    fn what_is_delivered_in_order_has_only_schedules_between() {
+        let mut state = State::default();
+        assert_eq!(state.follow(10, 1, 100), None, "nothing came before");
+        assert_eq!(state.follow(15, 1, 101), Some(10));
+        assert_eq!(state.follow(16, 1, 102), Some(15));
+        assert_eq!(state.follow(40, 1, 104), None, "somebody else has 103");
+        assert_eq!(state.follow(41, 1, 105), Some(40));
+    }
+
+    #[test]
+    fn what_is_delivered_again_stands_between_deliveries_and_not_between_jobs() {
+        let mut state = State::default();
+        assert_eq!(state.follow(10, 1, 100), None);
+        assert_eq!(state.follow(7, 2, 101), None);
+        assert_eq!(state.follow(15, 1, 102), Some(10));
+        assert_eq!(state.follow(8, 2, 104), None, "103 was missed");
+        assert_eq!(state.follow(20, 1, 105), None);
+    }
+
+    #[test]
+    fn jobs_among_schedules_leave_up_to_what_is_not_known_to_follow() {
+        let mut state = State::default();
+        for (sequence, behind) in [(10, Some(4)), (15, Some(10)), (40, None)] {
+            let place = place(sequence);
+            state.settle(Place { behind, ..place }, None);
+        }
+        state.raise(4);
+        assert_eq!(state.run(), (2, 15));
+        state.advance();
+        assert_eq!((state.floor, state.run()), (Some(15), (0, 15)));
+        state.raise(39);
+        assert_eq!(
+            state.run(),
+            (0, 39),
+            "39 may be a schedule, or not the last"
+        );
+    }
+
+    #[test]
+    fn a_new_connection_begins_anew() {
+        let (mut state, next) = (settled(1..=30), Connection::default().next());
+        state.raise(0);
+        state.follow(40, 1, 9);
+        state.renew(next);
+        assert_eq!((state.floor, state.run()), (None, (0, 0)));
+        assert_eq!(state.follow(41, 1, 10), None);
+    }
+
+    #[test]
+    fn what_came_by_an_earlier_connection_is_another_job_now() {
+        let (mut state, next) = (settled(1..=30), Connection::default().next());
+        state.renew(next);
+        state.raise(0);
+        state.settle(place(1), None);
+        assert_eq!(state.run(), (0, 0));
+        let connection = next;
+        state.settle(
+            Place {
+                connection,
+                ..place(1)
+            },
+            None,
+        );
+        assert_eq!(state.run(), (1, 1));
+        state.renew(Connection::default());
+        assert_eq!(state.run(), (1, 1), "what is renewed stays so");
+    }
+}

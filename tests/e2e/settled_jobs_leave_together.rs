@@ -1,0 +1,277 @@
+//! What is settled is removed from its stream together, up to the first job that is not settled; what is settled behind that
+//! one is acknowledged job by job (ADR 24), and everything is where streams have copies. What was given back comes again at once all the same. Of deferred jobs the schedules
+//! between them stay.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use async_nats::{Subscriber, jetstream};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use model::{Class, Domain, JobId};
+use queue::{Hold, Holds, Lane, Publisher, Puller, Queue, Stage, Taken};
+use tests::{Cluster, PATIENCE, Setup, eventually};
+
+use super::PROGRAM;
+use super::broker;
+
+const CLASS: Class = Class::Transactional;
+const JOBS: usize = 100;
+const COPIES: usize = 3;
+/// One that stays in hand.
+const BUSY: usize = 30;
+/// Longer than the broker is not asked up to where everything is acknowledged.
+const ASKED_AGAIN: Duration = Duration::from_secs(3);
+/// Where jobs are deferred, a schedule stands in front of one in so many.
+const SCHEDULE_EVERY: usize = 7;
+
+#[tokio::test]
+async fn what_is_settled_leaves_together_and_takes_nothing_else_along() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let queue = Queue::connect(broker::settings(cluster.nats_url()?)).await?;
+    let (holds, keep) = queue.holds();
+    let mut stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
+    let passed = async {
+        leave_together(&mut stream).await?;
+        come_again(&stream).await
+    };
+    tokio::select! {
+        () = keep => bail!("settled jobs are no longer looked after"),
+        passed = passed => passed?,
+    }
+
+    for hold in stream.jobs().await?.into_iter().skip(JOBS / 2) {
+        hold.settle();
+    }
+    holds.flush().await;
+    stream.left(JOBS / 2).await?;
+    cluster.finish().await
+}
+
+#[tokio::test]
+async fn what_was_deferred_leaves_together_and_leaves_schedules_standing() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let queue = Queue::connect(broker::settings(cluster.nats_url()?)).await?;
+    let (holds, keep) = queue.holds();
+    let mut stream = Stream::open(&cluster, &queue, &holds, Stage::Deferred).await?;
+    let passed = async {
+        // What the first stands behind is not known.
+        for hold in stream.jobs().await? {
+            hold.settle();
+        }
+        stream.left(0).await?;
+        stream.told();
+        // Until the broker is asked again.
+        tokio::time::sleep(ASKED_AGAIN).await;
+        leave_together(&mut stream).await
+    };
+    tokio::select! {
+        () = keep => bail!("settled jobs are no longer looked after"),
+        passed = passed => passed?,
+    }
+    cluster.finish().await
+}
+
+/// Three servers that lose their power together do not find the way back from what was removed (ADR 24).
+#[tokio::test]
+async fn where_streams_have_copies_each_job_is_acknowledged() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).on_three_nodes().saying_anything();
+    let cluster = setup.start_with(0).await?;
+    let settings = queue::Settings {
+        replicas: COPIES,
+        ..broker::settings(cluster.nats_url()?)
+    };
+    let queue = Queue::connect(settings).await?;
+    let (holds, keep) = queue.holds();
+    let mut stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
+    let passed = async {
+        for hold in stream.jobs().await? {
+            hold.settle();
+        }
+        stream.left(0).await
+    };
+    tokio::select! {
+        () = keep => bail!("settled jobs are no longer looked after"),
+        passed = passed => passed?,
+    }
+    let told = stream.told();
+    ensure!(told == (0, JOBS), "{told:?} removals and acknowledgements");
+    cluster.finish().await
+}
+
+/// Jobs that are settled, all but one at first.
+async fn leave_together(stream: &mut Stream<'_>) -> anyhow::Result<()> {
+    let mut held = stream.jobs().await?;
+    let busy = held.remove(BUSY);
+    for hold in held {
+        hold.settle();
+    }
+    stream.left(1).await?;
+    let (removals, acknowledgements) = stream.told();
+    ensure!(removals >= 1, "nothing left together");
+    let behind = JOBS - BUSY - 1;
+    ensure!(
+        (behind..JOBS - 1).contains(&acknowledgements),
+        "{acknowledgements} were acknowledged"
+    );
+    ensure!(busy.is_proven());
+    busy.settle();
+    stream.left(0).await?;
+
+    stream.told();
+    for hold in stream.jobs().await? {
+        hold.settle();
+    }
+    stream.left(0).await?;
+    let (removals, acknowledgements) = stream.told();
+    ensure!(
+        removals >= 1 && acknowledgements == 0,
+        "{removals} removals, {acknowledgements} acknowledgements"
+    );
+    Ok(())
+}
+
+/// A job that is given back among others that are settled. A removal would make the broker forget that it is to be delivered
+/// again.
+async fn come_again(stream: &Stream<'_>) -> anyhow::Result<()> {
+    let mut held = stream.jobs().await?;
+    held.remove(BUSY).release().await;
+    for hold in held {
+        hold.settle();
+    }
+    stream.left(1).await?;
+    let again = stream.pull().await?;
+    ensure!(again.len() == 1, "what was given back does not come again");
+    for hold in again {
+        hold.settle();
+    }
+    stream.left(0).await
+}
+
+/// One stream of jobs, and what the broker is told of it.
+struct Stream<'cluster> {
+    cluster: &'cluster Cluster,
+    publisher: Publisher,
+    lane: Lane,
+    domain: Domain,
+    stage: Stage,
+    puller: Puller,
+    jetstream: jetstream::Context,
+    /// How many messages stand between the jobs.
+    schedules: Cell<usize>,
+    removals: Subscriber,
+    acknowledgements: Subscriber,
+}
+
+impl<'cluster> Stream<'cluster> {
+    async fn open(
+        cluster: &'cluster Cluster,
+        queue: &Queue,
+        holds: &Holds,
+        stage: Stage,
+    ) -> anyhow::Result<Self> {
+        let domain = "gmail.example".parse::<Domain>()?;
+        let lane = queue.lanes().lane(&domain).clone();
+        let puller = queue.puller(&lane, CLASS, stage, holds).await?;
+        let name = puller.stream();
+        let client = async_nats::connect(cluster.nats_url()?).await?;
+        let removals = client
+            .subscribe(format!("$JS.API.STREAM.PURGE.{name}"))
+            .await?;
+        let acknowledgements = client.subscribe(format!("$JS.ACK.{name}.>")).await?;
+        client.flush().await?;
+        Ok(Self {
+            cluster,
+            publisher: queue.publisher(),
+            lane,
+            domain,
+            stage,
+            puller,
+            jetstream: jetstream::new(client),
+            schedules: Cell::new(0),
+            removals,
+            acknowledgements,
+        })
+    }
+
+    /// Publishes jobs and takes them, in the order of the stream.
+    async fn jobs(&self) -> anyhow::Result<Vec<Hold>> {
+        for number in 0..JOBS {
+            match self.stage {
+                Stage::Ready => self.publish_ready().await?,
+                Stage::Deferred => self.publish_due(number).await?,
+            }
+        }
+        let jobs = self.pull().await?;
+        ensure!(jobs.len() == JOBS, "{} jobs came", jobs.len());
+        Ok(jobs)
+    }
+
+    async fn publish_ready(&self) -> anyhow::Result<()> {
+        let (job, payload) = (JobId::fresh(), Bytes::from_static(b"a job"));
+        self.publisher
+            .ready(&self.lane, CLASS, &self.domain, job, payload)
+            .await?;
+        Ok(())
+    }
+
+    /// A job that has come due, and in front of some of them one that has not.
+    async fn publish_due(&self, number: usize) -> anyhow::Result<()> {
+        let scope = format!("t.default.{}", self.lane.key());
+        if number.is_multiple_of(SCHEDULE_EVERY) {
+            self.publish(format!("ds.{scope}.{}", JobId::fresh()))
+                .await?;
+            self.schedules.update(|schedules| schedules + 1);
+        }
+        self.publish(format!("dr.{scope}")).await
+    }
+
+    async fn publish(&self, subject: String) -> anyhow::Result<()> {
+        let stored = self.jetstream.publish(subject, "a job".into()).await?;
+        stored.await?;
+        Ok(())
+    }
+
+    /// What comes of one pull.
+    async fn pull(&self) -> anyhow::Result<Vec<Hold>> {
+        let taken: Vec<Taken> = self.puller.pull(JOBS).await?.try_collect().await?;
+        let jobs = taken.into_iter().filter_map(|taken| match taken {
+            Taken::Job(job) => Some(job.hold),
+            Taken::Bundle(_) => None,
+        });
+        Ok(jobs.collect())
+    }
+
+    /// Waits until so many jobs stand in the stream, and no fewer, beside all that was never to be delivered.
+    async fn left(&self, jobs: usize) -> anyhow::Result<()> {
+        let url = self.cluster.nats_url()?;
+        let jobs = (jobs + self.schedules.get()) as u64;
+        eventually(&format!("{jobs} jobs are left"), PATIENCE, async || {
+            let left = broker::occupied(url)
+                .await?
+                .get(self.puller.stream())
+                .copied()
+                .unwrap_or_default();
+            ensure!(
+                left >= jobs,
+                "{left} jobs are left, {jobs} were not settled"
+            );
+            Ok((left == jobs).then_some(()))
+        })
+        .await
+    }
+
+    /// How many removals and acknowledgements the broker was told of since the last call.
+    fn told(&mut self) -> (usize, usize) {
+        let mut removals = 0;
+        while let Some(Some(_)) = self.removals.next().now_or_never() {
+            removals += 1;
+        }
+        let mut acknowledgements = 0;
+        while let Some(Some(told)) = self.acknowledgements.next().now_or_never() {
+            acknowledgements += usize::from(&*told.payload == b"+ACK");
+        }
+        (removals, acknowledgements)
+    }
+}
