@@ -25,7 +25,8 @@ const STATES: [(&str, &str); 8] = [
 ];
 /// Enough for each provider to get all its connections.
 const MESSAGES: usize = 120;
-const CONNECTIONS: u32 = 30;
+/// A provider that says nothing before `MAIL` gets five of them.
+const CONNECTIONS: u32 = 60;
 const SESSIONS: usize = 200;
 /// The wait after the dot and a drain.
 const SECONDS: Duration = Duration::from_secs(12);

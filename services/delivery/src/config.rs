@@ -122,7 +122,7 @@ impl Default for RawConfig {
             mx_port: 25,
             dialable: Vec::new(),
             window: 10_000,
-            window_bytes: "64MiB".into(),
+            window_bytes: "96MiB".into(),
             retry_delays: ["1min", "5min", "15min", "30min", "1h", "2h", "4h"]
                 .map(String::from)
                 .into(),

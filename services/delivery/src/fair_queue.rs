@@ -25,6 +25,8 @@ pub(crate) trait Waiting {
     fn tenant(&self) -> &Tenant;
     /// Octets to send.
     fn size(&self) -> u64;
+    /// Octets it takes while it waits.
+    fn room(&self) -> u64;
 }
 
 impl Waiting for InHand {
@@ -38,6 +40,10 @@ impl Waiting for InHand {
 
     fn size(&self) -> u64 {
         self.job.body_size
+    }
+
+    fn room(&self) -> u64 {
+        self.place.octets()
     }
 }
 
@@ -62,6 +68,11 @@ impl<J> Default for FairQueue<J> {
 impl<J: Waiting> FairQueue<J> {
     pub(crate) fn len(&self) -> usize {
         self.transactional.len + self.bulk.len
+    }
+
+    /// Octets that what waits takes.
+    pub(crate) fn room(&self) -> u64 {
+        self.transactional.room + self.bulk.room
     }
 
     pub(crate) fn push(&mut self, job: J, now: Instant) {
@@ -120,6 +131,7 @@ struct Turns<J> {
     line: VecDeque<Tenant>,
     jobs: HashMap<Tenant, Line<J>>,
     len: usize,
+    room: u64,
 }
 
 struct Line<J> {
@@ -133,19 +145,30 @@ impl<J> Default for Turns<J> {
             line: VecDeque::new(),
             jobs: HashMap::new(),
             len: 0,
+            room: 0,
         }
     }
 }
 
 impl<J: Waiting> Turns<J> {
     fn push(&mut self, job: J, now: Instant) {
+        self.count_in(&job);
         self.line_of(&job).jobs.push_back((job, now));
-        self.len += 1;
     }
 
     fn push_front(&mut self, job: J, now: Instant) {
+        self.count_in(&job);
         self.line_of(&job).jobs.push_front((job, now));
+    }
+
+    fn count_in(&mut self, job: &J) {
         self.len += 1;
+        self.room += job.room();
+    }
+
+    fn count_out(&mut self, job: &J) {
+        self.len -= 1;
+        self.room -= job.room();
     }
 
     fn line_of(&mut self, job: &J) -> &mut Line<J> {
@@ -175,11 +198,11 @@ impl<J: Waiting> Turns<J> {
             }
             line.deficit -= cost;
             let (job, _) = line.jobs.pop_front()?;
-            self.len -= 1;
             if line.jobs.is_empty() {
                 self.jobs.remove(&tenant);
                 self.line.pop_front();
             }
+            self.count_out(&job);
             return Some(job);
         }
     }
@@ -191,12 +214,12 @@ impl<J: Waiting> Turns<J> {
             .iter_mut()
             .max_by_key(|(_, line)| line.jobs.len())?;
         let (job, _) = line.jobs.pop_back()?;
-        self.len -= 1;
         if line.jobs.is_empty() {
             let tenant = tenant.clone();
             self.jobs.remove(&tenant);
             self.line.retain(|waiting| *waiting != tenant);
         }
+        self.count_out(&job);
         Some(job)
     }
 
@@ -224,6 +247,10 @@ mod tests {
         }
 
         fn size(&self) -> u64 {
+            self.2
+        }
+
+        fn room(&self) -> u64 {
             self.2
         }
     }
@@ -290,7 +317,7 @@ mod tests {
         ];
         let mut queue = queue(&jobs);
         let shed = queue.shed(40);
-        assert_eq!((shed.len(), queue.len()), (85, 40));
+        assert_eq!((shed.len(), queue.len(), queue.room()), (85, 40, 40));
         assert!(shed.iter().all(|job| job.1.as_str() == "many"));
     }
 }

@@ -16,22 +16,29 @@ use crate::site::Site;
 /// The longest a session sleeps before it asks again whether it is still wanted.
 const NAP: Duration = Duration::from_secs(1);
 
-/// Serves `site` over one connection until nothing is left, the connection is used up, or shutdown.
-pub(crate) async fn run(sender: &Sender, site: &Site) {
-    let Some(slot) = admit(sender, site).await else {
-        return;
-    };
+/// An open connection and the right to use it.
+pub(crate) struct Opened {
+    slot: SlotGuard,
+    connection: Connection,
+}
+
+/// One more connection to `site`; `None` where it is not wanted, at shutdown, and where it could not be made.
+pub(crate) async fn open(sender: &Sender, site: &Site) -> Option<Opened> {
+    let slot = admit(sender, site).await?;
     let connected = tokio::select! {
         connected = sender.connector.connect(&site.route, site.transport) => connected,
         // What waits is given back by whoever runs this.
-        () = sender.shutdown().requested() => return,
+        () = sender.shutdown().requested() => return None,
     };
     match connected {
         Ok(connection) => {
             site.connected();
-            converse(sender, site, slot, connection).await;
+            Some(Opened { slot, connection })
         }
-        Err(failure) => give_up(sender, site, &failure),
+        Err(failure) => {
+            give_up(sender, site, &failure);
+            None
+        }
     }
 }
 
@@ -54,9 +61,13 @@ async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
     None
 }
 
-/// Sends the site's jobs, one after the other; the envelope of each goes out behind the one before where that is
-/// possible.
-async fn converse(sender: &Sender, site: &Site, slot: SlotGuard, mut connection: Connection) {
+/// Sends the site's jobs, one after the other, until nothing is left, the connection is used up, or shutdown; the envelope of
+/// each goes out behind the one before where that is possible.
+pub(crate) async fn converse(sender: &Sender, site: &Site, opened: Opened) {
+    let Opened {
+        slot,
+        mut connection,
+    } = opened;
     let mut sent = 0;
     let mut following: Option<Letter> = None;
     loop {

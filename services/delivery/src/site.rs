@@ -18,6 +18,9 @@ use crate::fair_queue::FairQueue;
 use crate::parking::Parking;
 use crate::settle::InHand;
 
+/// Connections tried at once to a site that has not answered yet.
+const FIRST_CONNECTIONS: u32 = 5;
+
 /// One set of mail exchangers.
 pub(crate) struct Site {
     pub(crate) route: Arc<Route>,
@@ -39,9 +42,20 @@ struct State {
     /// How many waiting jobs the site keeps while it is slow.
     keep: usize,
     sessions: u32,
-    /// Connections that could not be made since the last that could.
-    failures: u32,
+    standing: Standing,
     closure: Closure,
+}
+
+/// What became of the connections that were tried last, and so how many may be tried at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// None was made since there was none.
+    #[default]
+    Untried,
+    /// One was made.
+    Answering,
+    /// One could not be made.
+    Failing,
 }
 
 impl Site {
@@ -130,11 +144,15 @@ impl Site {
         self.lock().parking.known(Instant::now())
     }
 
-    /// Keeps from now on what it sends until a parked job can be back, at least `least` and at most `most` jobs.
-    pub(crate) fn keep(&self, least: usize, most: usize, soonest: Duration) {
+    /// Keeps from now on what it sends until a parked job can be back, at least `least` and at most `most` jobs of the size of
+    /// those that wait; no more than take `octets`, and one.
+    pub(crate) fn keep(&self, least: usize, most: usize, octets: u64, soonest: Duration) {
         let mut state = self.lock();
         let wanted = state.parking.sends_until(soonest);
-        state.keep = wanted.max(least).min(most);
+        let size = state.waiting.room().checked_div(state.waiting.len() as u64);
+        let fit = size.and_then(|size| octets.checked_div(size));
+        let fit = fit.map_or(usize::MAX, |fit| fit.max(1) as usize);
+        state.keep = wanted.max(least).min(most).min(fit);
     }
 
     /// What waits above what the site keeps, each with how long it is to be parked.
@@ -158,7 +176,7 @@ impl Site {
     /// A connection was made.
     pub(crate) fn connected(&self) {
         let mut state = self.lock();
-        state.failures = 0;
+        state.standing = Standing::Answering;
         state.closure.opened();
     }
 
@@ -169,19 +187,20 @@ impl Site {
 
     /// A connection could not be made.
     pub(crate) fn not_connected(&self) {
-        self.lock().failures += 1;
+        self.lock().standing = Standing::Failing;
     }
 
-    /// Counts one more session in, if the waiting jobs are worth it. After a failure one connection alone tries, in its time.
+    /// Counts one more session in, if the waiting jobs are worth it. Until a connection is made a few try, and after a failure
+    /// one alone, in its time: a site that is down hears little of it, however many jobs wait.
     pub(crate) fn claim_session(&self) -> bool {
         let mut state = self.lock();
         if state.closure.is_closed(Instant::now()) {
             return false;
         }
-        let limit = if state.failures > 0 {
-            1
-        } else {
-            self.limits.connections
+        let limit = match state.standing {
+            Standing::Untried => self.limits.connections.min(FIRST_CONNECTIONS),
+            Standing::Answering => self.limits.connections,
+            Standing::Failing => 1,
         };
         let wanted = worthwhile(state.waiting.len(), limit);
         let claimed = state.sessions < wanted;
@@ -191,7 +210,11 @@ impl Site {
 
     /// Counts a session out.
     pub(crate) fn leave_session(&self) {
-        self.lock().sessions -= 1;
+        let mut state = self.lock();
+        state.sessions -= 1;
+        if state.sessions == 0 && state.standing == Standing::Answering {
+            state.standing = Standing::Untried;
+        }
     }
 
     /// Whether nothing is left of it: no job, no connection, and nothing that those to come must know.

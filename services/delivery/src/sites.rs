@@ -35,6 +35,7 @@ pub(crate) struct Sites {
     transport: Arc<TransportTable>,
     /// Jobs in hand at most.
     window: usize,
+    slow_octets: u64,
     /// The room for what stays in hand for long.
     slow: Window,
     sender: Arc<Sender>,
@@ -49,6 +50,7 @@ impl Sites {
             limits: Arc::new(config.limits.clone()),
             transport: Arc::new(config.transport.clone()),
             window: config.window,
+            slow_octets,
             slow: Window::new(config.window / SLOW_SHARE, slow_octets),
             sender,
             tasks,
@@ -74,11 +76,12 @@ impl Sites {
             .or_insert_with(|| Arc::new(self.site(route, transport)));
         // A site that has fallen silent is noticed within seconds, and its jobs fill a stream's window within less.
         let crowd = self.window / CROWD;
-        if (crowd..crowd + self.share()).contains(&site.waiting()) {
+        let slow = site.was_slow();
+        if slow.is_some() || (crowd..crowd + self.share()).contains(&site.waiting()) {
             held.place.move_to(&self.slow);
         }
         site.push_back(held);
-        if let Some(base) = site.was_slow() {
+        if let Some(base) = slow {
             self.park_above_share(site, base);
         }
         if site.claim_session() {
@@ -91,8 +94,9 @@ impl Sites {
         self.window / SITE_SHARE
     }
 
-    /// Parks what waits at sites that do not keep up. They share one part in [`SLOW_SHARE`] of the window evenly, and as many
-    /// of them as that has places keep at least the job that is being tried. Tries sites again that were closed, and
+    /// Parks what waits at sites that do not keep up. They share the room for what stays, one part in [`SLOW_SHARE`] of the
+    /// window, evenly, so that the windows of the streams stay free for others; as many of them as it has places keep at
+    /// least the job that is being tried. Tries sites again that were closed, and
     /// forgets those of which nothing is left. To be called once a second.
     pub(crate) fn park_slow(&self) {
         let most = self.window / SLOW_SHARE;
@@ -107,9 +111,10 @@ impl Sites {
             .collect();
         drop(by_key);
         let part = most / slow.len().max(1);
+        let octets = self.slow_octets / slow.len().max(1) as u64;
         for (number, (site, base)) in slow.into_iter().enumerate() {
             let part = if number < most { part.max(1) } else { 0 };
-            site.keep(self.share().min(part), part, self.soonest());
+            site.keep(self.share().min(part), part, octets, self.soonest());
             let parked = self.park_above_share(&site, base);
             if parked > 0 {
                 tracing::info!(provider = %site.path.provider, jobs = parked, ?base, "site is slow, jobs parked");
@@ -160,12 +165,23 @@ impl Sites {
     fn open_session(&self, site: Arc<Site>) {
         let this = self.clone();
         self.tasks.spawn("session", async move {
-            let running = AssertUnwindSafe(session::run(&this.sender, &site));
-            if running.catch_unwind().await.is_err() {
+            let serving = AssertUnwindSafe(this.serve(&site));
+            if serving.catch_unwind().await.is_err() {
                 tracing::error!(provider = %site.path.provider, "session panicked, opening another");
             }
             this.session_ended(&site);
         });
+    }
+
+    /// Serves a site over one connection. The site has answered once it is made, and more may be worth it.
+    async fn serve(&self, site: &Arc<Site>) {
+        let Some(opened) = session::open(&self.sender, site).await else {
+            return;
+        };
+        while site.claim_session() {
+            self.open_session(Arc::clone(site));
+        }
+        session::converse(&self.sender, site, opened).await;
     }
 
     /// Opens another session for what is left, or forgets the site where nothing is.

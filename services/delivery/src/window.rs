@@ -17,6 +17,9 @@ const KIB: usize = 1024;
 /// How long a job stands in its stream's window.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// With so many in line those that are free again are taken out of it.
+const MANY: usize = 20_000;
+
 /// The room for one stream's jobs, or for the slow ones of all; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
@@ -49,6 +52,9 @@ impl Window {
             && since.elapsed() >= PATIENCE
         {
             if place.upgrade().is_some_and(|spot| !move_to(slow, &spot)) {
+                if taken.len() > MANY {
+                    taken.retain(|(_, place)| place.strong_count() > 0);
+                }
                 return;
             }
             taken.pop_front();
@@ -116,17 +122,24 @@ impl Seats {
         }));
         let taken = (Instant::now(), Arc::downgrade(&spot));
         lock(&self.window.taken).push_back(taken);
-        Some(Place { spot })
+        let octets = (kib * KIB) as u64;
+        Some(Place { octets, spot })
     }
 }
 
 /// A job's place, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
+    octets: u64,
     spot: Arc<Mutex<Spot>>,
 }
 
 impl Place {
+    /// The room it takes.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
     /// Moves to `slow`, if there is room.
     pub(crate) fn move_to(&self, slow: &Window) {
         move_to(slow, &self.spot);
