@@ -5,7 +5,9 @@
 
 mod cell;
 mod distance;
+mod hosts;
 mod postfix;
+mod probe;
 mod report;
 mod run;
 mod scenarios;

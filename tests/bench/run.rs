@@ -56,7 +56,7 @@ pub(crate) async fn through(
 ) -> anyhow::Result<Figures> {
     let before = sink.count()?;
     let wanted = before + load.messages;
-    let (system_before, sink_before) = (meter::cpu(system)?, meter::cpu(&sink.pids())?);
+    let (system_before, sink_before) = (meter::cpu(system)?, sink.cpu()?);
     let ended_before = meter::cpu_of_ended()?;
     let output = dir.join("load.log");
     let _ = std::fs::remove_file(&output);
@@ -98,7 +98,7 @@ pub(crate) async fn through(
             .and_then(|r| r["latency_ms"]["p99"].as_f64()),
         accepted_per_s: report.as_ref().and_then(|r| r["msgs_per_s"].as_f64()),
         loader_cpu_s_per_1000: cost(meter::cpu_of_ended()?, ended_before),
-        sink_cpu_s_per_1000: cost(meter::cpu(&sink.pids())?, sink_before),
+        sink_cpu_s_per_1000: cost(sink.cpu()?, sink_before),
     })
 }
 
@@ -113,10 +113,10 @@ pub(crate) fn postrider_load(cell: &Cell, load: &Load<'_>) -> anyhow::Result<Com
     Ok(command)
 }
 
-/// The loader of Postfix: its own, 20 sessions, each of which stays connected.
-pub(crate) fn smtp_source(port: u16, load: &Load<'_>) -> Command {
+/// The loader of Postfix: its own, with so many sessions at once, each message over a connection of its own.
+pub(crate) fn smtp_source(port: u16, sessions: usize, load: &Load<'_>) -> Command {
     let mut command = Command::new("/usr/sbin/smtp-source");
-    command.args(["-N", "-s", "20", "-f", "load@load.example"]);
+    command.args(["-N", "-s", &sessions.to_string(), "-f", "load@load.example"]);
     command.args(["-m", &load.messages.to_string()]);
     command.args(["-l", &load.size.to_string()]);
     command.args(["-t", "load@p0.bench.example"]);

@@ -30,9 +30,17 @@ pub fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
 
 /// CPU time of the children this process has waited for.
 pub fn cpu_of_ended() -> anyhow::Result<Duration> {
+    Ok(Duration::from_secs_f64(this()?.waited as f64 / TICKS))
+}
+
+/// CPU time of this process alone.
+pub fn cpu_of_this() -> anyhow::Result<Duration> {
+    Ok(Duration::from_secs_f64(this()?.own as f64 / TICKS))
+}
+
+fn this() -> anyhow::Result<Stat> {
     let line = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    let stat = parse(&line).context("read the fields of /proc/self/stat")?;
-    Ok(Duration::from_secs_f64(stat.waited as f64 / TICKS))
+    parse(&line).context("read the fields of /proc/self/stat")
 }
 
 /// Memory of processes and all below them in MB; what several share is shared out among them (Pss).

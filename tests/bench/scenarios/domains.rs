@@ -23,7 +23,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
 
 async fn through(bench: &Bench, to: &str) -> anyhow::Result<Figures> {
     let dir = bench.fresh()?;
-    let sink = Sink::start(&dir).await?;
+    let sink = Sink::of_many_hosts().await?;
     let layout = Layout {
         nodes: 1,
         providers: providers(SETS),

@@ -1,7 +1,8 @@
 //! One worker, two and four, against exchangers 50 ms away that allow each source few connections.
 //!
 //! What limits a worker here is the distance and not the machine, so that the workers of one machine stand for the
-//! workers of several. Each has a source address of its own.
+//! workers of several: messages are submitted at twice the rate at which the workers send them, and not as fast as the
+//! machine can. Each worker has a source address of its own.
 
 use crate::cell::{Cell, Layout};
 use crate::distance::Distance;
@@ -11,8 +12,10 @@ use crate::scenarios::{Bench, WARM_UP, providers};
 use crate::sink::Sink;
 
 const WORKERS: [usize; 3] = [1, 2, 4];
-/// Messages for each worker: some ten seconds' worth.
-const MESSAGES: usize = 2000;
+/// Messages for each worker: some fifteen seconds' worth.
+const MESSAGES: usize = 4000;
+/// So many are submitted in a second for each worker.
+const SUBMITTED: usize = 600;
 const PROVIDERS: usize = 4;
 
 pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
@@ -55,11 +58,12 @@ async fn through(bench: &Bench, workers: usize) -> anyhow::Result<Figures> {
         cell.start_worker(&format!("worker-{number}"), &overrides)?;
     }
     cell.warm_up(&sink, &dir, WARM_UP / 4).await?;
+    let rate = format!("{}/s", SUBMITTED * workers);
     let load = Load {
         messages: MESSAGES * workers / bench.part,
         size: 10 << 10,
         to: "d{100000}.p{4}.bench.example",
-        flags: &[],
+        flags: &["--rate", &rate],
     };
     let loader = run::postrider_load(&cell, &load)?;
     let figures = run::through(&load, loader, &cell.pids(), &sink, &dir).await?;
