@@ -13,7 +13,8 @@ caught_by=(
 )
 
 run() { # <sabotage or nothing> <test>
-  POSTRIDER_SABOTAGE="$1" RUST_BACKTRACE=0 cargo test --quiet --package tests --features sabotage --test e2e -- "$2"
+  # What was answered for and lost is waited for no longer than this.
+  POSTRIDER_TEST_PATIENCE=60 POSTRIDER_SABOTAGE="$1" RUST_BACKTRACE=0 cargo test --quiet --package tests --features sabotage --test e2e -- "$2"
 }
 
 failed=0

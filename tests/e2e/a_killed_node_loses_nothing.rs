@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use async_nats::jetstream;
 use postrider::local::Service;
-use tests::{Cluster, Setup, messages};
+use tests::{Cluster, PATIENCE, Setup, eventually, messages};
 
 use super::PROGRAM;
 use super::broker;
@@ -69,18 +69,24 @@ async fn kill_leader(cluster: &mut Cluster) -> anyhow::Result<()> {
     cluster.stack()?.nats_mut()[leader].kill_and_restart().await
 }
 
-/// The number of the node that leads [`STREAM`].
+/// The number of the node that leads [`STREAM`], once one does: the strike before this one may have cost it its leader.
 pub(crate) async fn leader(cluster: &mut Cluster) -> anyhow::Result<usize> {
-    let client = async_nats::connect(cluster.nats_url()?).await;
-    let stream = jetstream::new(client.context("connect to NATS")?)
-        .get_stream(STREAM)
-        .await?;
-    let leader = stream.cached_info().cluster.clone();
-    let leader = leader.and_then(|cluster| cluster.leader);
-    let leader = leader.context("the stream has no leader")?;
+    let url = cluster.nats_url()?.to_owned();
+    let leader = eventually("the stream has a leader", PATIENCE, async || {
+        Ok(leader_of(&url, STREAM).await.unwrap_or_default())
+    })
+    .await?;
     let mut servers = cluster.stack()?.nats().iter();
     let found = servers.position(|server| server.name() == leader);
     found.context("no such server")
+}
+
+/// The name of the server that leads `stream`, if any does.
+async fn leader_of(url: &str, stream: &str) -> anyhow::Result<Option<String>> {
+    let jetstream = jetstream::new(async_nats::connect(url).await?);
+    let stream = jetstream.get_stream(stream).await?;
+    let cluster = stream.cached_info().cluster.clone();
+    Ok(cluster.and_then(|cluster| cluster.leader))
 }
 
 async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use tests::{Api, Books, Cluster, Duplicate, keyed, moments, stream_stubbornly, submit_stubbornly};
+use tests::{
+    Api, Books, Cluster, Duplicate, keyed, moments, patience, stream_stubbornly, submit_stubbornly,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::drained::drained;
 
-/// How long the rest of a run may take, once everything is accepted.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the rest of a run may take, once everything is accepted; see [`patience`].
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How the clients submit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +117,14 @@ pub(crate) async fn read_stubbornly(
     count: usize,
     api: &Api,
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = patience(PATIENCE);
+    let deadline = Instant::now() + patience;
     loop {
         let Ok(mut events) = api.events().await else {
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         };
-        match books.read_until_ended(count, &mut events, PATIENCE).await {
+        match books.read_until_ended(count, &mut events, patience).await {
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => {}
             Ok(()) => return Ok(()),

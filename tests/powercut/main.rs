@@ -1,5 +1,5 @@
 //! Accepted means synced: the power is cut under the nats-servers while messages are accepted, sent and deferred, some with
-//! bodies that are kept apart from their jobs, and nothing that was accepted is lost.
+//! bodies that are kept apart from their jobs; again and again, and nothing that was accepted is lost.
 //!
 //! Needs root, for a disk that can lose its power: `make powercut`. A control run, in which the servers sync when they
 //! like, must lose something; otherwise the disks did not lose their power and the test shows nothing.
@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use api::v1::SubmitRequest;
 use api::v1::submit_request::Content;
 use async_nats::jetstream;
@@ -17,18 +17,22 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mailsim::config::{RawDownWindow, RawProvider};
 use rand::RngExt as _;
 use tests::{Cluster, Disk, Setup, eventually, letter, messages, provider};
+use tonic::Code;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
-/// Messages accepted at most before the power is cut.
+/// Messages accepted at least, before the last cut.
 const MESSAGES: usize = 20_000;
+const CUTS: usize = 3;
+/// More than are ever submitted between two cuts.
+const NUMBERS: usize = 1_000_000;
 /// Octets of each disk: room for some tens of thousands of messages.
-const SIZE: u64 = 1 << 30;
+const SIZE: u64 = 2 << 30;
 const IN_FLIGHT: usize = 64;
 const WORKERS: usize = 2;
 /// What the workers may send in a second, all together: less than is accepted, so that much is still to be sent when the
 /// power is cut.
-const RATE: &str = "60/s";
+const RATE: &str = "500/s";
 /// One message in so many has a body that is too large to stand in its job.
 const LARGE_EVERY: usize = 200;
 const LARGE: usize = 300 << 10;
@@ -41,17 +45,28 @@ const LARGE_TO: &str = "large";
 const DEFERRED_EVERY: usize = 3;
 const CLOSED: &str = "closed";
 /// Counted from the start of the providers: longer than it takes to accept what is accepted before the power is cut.
-const CLOSED_FOR: &str = "60s";
-/// When the power is cut: so many messages are accepted by then, at random.
-const CUT_AFTER: std::ops::Range<f64> = 0.1..0.3;
-const PATIENCE: Duration = Duration::from_secs(240);
+const CLOSED_FOR: &str = "90s";
+/// When the power is cut: so many times a cut's part of the messages are accepted since the last one, at random.
+const CUT_AFTER: std::ops::Range<f64> = 1.0..1.2;
+const PATIENCE: Duration = Duration::from_secs(600);
 /// After so long without a change the receivers have all they will ever have.
-const QUIET: Duration = Duration::from_secs(45);
+const QUIET: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sync {
     Always,
     WhenItLikes,
+}
+
+impl Sync {
+    /// How often the power is cut.
+    fn cuts(self) -> usize {
+        match self {
+            Self::Always => CUTS,
+            // What is lost at once need not be lost again.
+            Self::WhenItLikes => 1,
+        }
+    }
 }
 
 #[tokio::test]
@@ -89,12 +104,10 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
     for disk in &disks {
         disk.sync()?;
     }
-    let accepted = accept_until_cut(&mut cluster, &disks).await?;
-    for disk in &disks {
-        disk.restore()?;
-    }
-    for server in cluster.stack()?.nats_mut() {
-        server.start_again().await?;
+    let mut accepted = HashSet::new();
+    for cut in 0..sync.cuts() {
+        accept_until_cut(&mut cluster, &disks, cut, &mut accepted).await?;
+        give_power_back(&mut cluster, &disks).await?;
     }
     let before = cluster.ledger()?.len();
     let arrived = arrived(&cluster, &accepted).await?;
@@ -103,16 +116,20 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
         recipients.filter(|to| to.starts_with(LARGE_TO)).count()
     };
     println!(
-        "{nodes} nodes, sync {}: accepted {}, {} of them large; sent before {before}; lost {}, {} of them large",
+        "{nodes} nodes, sync {}, power cut {} times: accepted {}, {} of them large; sent before {before}; lost {}, {} of them large",
         match sync {
             Sync::Always => "always",
             Sync::WhenItLikes => "when they like",
         },
+        sync.cuts(),
         accepted.len(),
         large(&mut accepted.iter()),
         lost.len(),
         large(&mut lost.iter().copied()),
     );
+    if sync == Sync::Always && !lost.is_empty() {
+        println!("lost: {lost:?}");
+    }
     let lost = lost.len();
     // A cluster that is not finished shows its logs and keeps them.
     ensure!(
@@ -128,7 +145,7 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
         .saying_anything()
         .storing_in(disks.iter().map(Disk::store).collect())
         .configured(|config| {
-            config.nats.ready_bytes = "256MiB".into();
+            config.nats.ready_bytes = "600MiB".into();
             config.nats.event_bytes = "64MiB".into();
             config.delivery.limits.rate = RATE.into();
             config.mailsim.providers.push(RawProvider {
@@ -152,49 +169,74 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
     setup.start_with(WORKERS).await
 }
 
-/// Submits until the power is cut, and answers to whom messages were accepted.
+/// Submits until the power is cut for the `cut`th time, and adds to whom messages were accepted.
 async fn accept_until_cut(
     cluster: &mut Cluster,
     disks: &[Disk],
-) -> anyhow::Result<HashSet<String>> {
-    let count = messages(MESSAGES);
-    let mut cut_after = (count as f64 * rand::rng().random_range(CUT_AFTER)) as usize;
+    cut: usize,
+    accepted: &mut HashSet<String>,
+) -> anyhow::Result<()> {
+    let part = messages(MESSAGES).div_ceil(CUTS) as f64;
+    let known = accepted.len();
+    let mut cut_at = known + (part * rand::rng().random_range(CUT_AFTER)) as usize;
     let api = cluster.api(0)?;
     let submit = |number: usize| {
         let (api, (to, size)) = (api.clone(), mail(number));
         async move { api.submit(request(&to, size)).await.map(|_| to) }
     };
-    let mut answers = stream::iter((0..count).map(submit)).buffer_unordered(IN_FLIGHT);
-    let mut accepted = HashSet::new();
+    let numbers = cut * NUMBERS..(cut + 1) * NUMBERS;
+    eventually("messages are accepted", PATIENCE, async || {
+        Ok(submit(numbers.start).await.ok())
+    })
+    .await?;
+    let mut answers = stream::iter(numbers.skip(1).map(submit)).buffer_unordered(IN_FLIGHT);
     let mut is_cut = false;
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(to) => drop(accepted.insert(to)),
-            Err(status) => {
-                ensure!(is_cut, "refused before the power was cut: {status}");
-                break;
-            }
+            Err(_) if is_cut => break,
+            // Leaders are still being elected since the last cut: nobody knows of this one.
+            Err(status) if status.code() == Code::Unavailable => {}
+            Err(status) => bail!("refused before the power was cut: {status}"),
         }
-        if accepted.len() >= cut_after && !is_cut {
+        if accepted.len() >= cut_at && !is_cut {
             let (bundles, bodies) = set_aside(cluster.nats_url()?).await?;
             if bundles == 0 || bodies == 0 {
                 // What is deferred is at stake as well.
-                cut_after += IN_FLIGHT;
+                cut_at += IN_FLIGHT;
                 continue;
             }
-            println!("{bundles} bundles of deferred jobs and {bodies} of their bodies are stored");
+            println!(
+                "{} are accepted, {bundles} bundles of deferred jobs and {bodies} of their bodies are stored",
+                accepted.len() - known
+            );
             is_cut = true;
-            // All at once, as nearly as can be; the calls in flight go on meanwhile.
-            for disk in disks {
-                disk.cut()?;
-            }
-            for server in cluster.stack()?.nats_mut() {
-                server.end().await?;
-            }
+            cut_power(cluster, disks).await?;
         }
     }
     ensure!(is_cut, "the power was never cut");
-    Ok(accepted)
+    Ok(())
+}
+
+/// All at once, as nearly as can be; the calls in flight go on meanwhile.
+async fn cut_power(cluster: &mut Cluster, disks: &[Disk]) -> anyhow::Result<()> {
+    for disk in disks {
+        disk.cut()?;
+    }
+    for server in cluster.stack()?.nats_mut() {
+        server.end().await?;
+    }
+    Ok(())
+}
+
+async fn give_power_back(cluster: &mut Cluster, disks: &[Disk]) -> anyhow::Result<()> {
+    for disk in disks {
+        disk.restore()?;
+    }
+    for server in cluster.stack()?.nats_mut() {
+        server.start_again().await?;
+    }
+    Ok(())
 }
 
 /// To whom message `number` goes, and its size.

@@ -54,9 +54,13 @@ impl Disk {
         run(Command::new("sync").arg("-f").arg(self.mount_point()))
     }
 
-    /// Fills it to the last octet, as another program on the machine does.
+    /// Fills it to the last octet, as another program on the machine does; once more, what was freed since.
     pub fn fill(&self) -> anyhow::Result<()> {
-        let mut file = File::create(self.ballast()).context("make a file to fill the disk")?;
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(self.ballast())
+            .context("make a file to fill the disk")?;
         for piece in [1 << 20, 4 << 10, 1] {
             let zeros = vec![0; piece];
             loop {

@@ -16,6 +16,11 @@ pub fn standstill(short: Duration) -> Duration {
     number("POSTRIDER_TEST_STANDSTILL").map_or(short, Duration::from_secs)
 }
 
+/// How long what was accepted is waited for: `POSTRIDER_TEST_PATIENCE` seconds, or `long` where that is not set.
+pub fn patience(long: Duration) -> Duration {
+    number("POSTRIDER_TEST_PATIENCE").map_or(long, Duration::from_secs)
+}
+
 /// `count` different moments of a run, each as the number of messages that are done by then, in order. The run is cut
 /// into `count` equal parts; a fault strikes somewhere in the first three quarters of each. Prints the seed;
 /// `POSTRIDER_TEST_SEED` repeats a run.
