@@ -1,6 +1,6 @@
-//! What is settled is removed from its stream together, up to the first job that is not settled; what is settled behind that
-//! one is acknowledged job by job (ADR 24), and everything is where streams have copies. What was given back comes again at once all the same. Of deferred jobs the schedules
-//! between them stay.
+//! What is settled is removed from its stream together, up to the first job that is not settled, but for the newest of the
+//! stream; that one, and what is settled behind a job that is not, is acknowledged job by job (ADR 24). What was given back
+//! comes again at once all the same. Of deferred jobs the schedules between them stay.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,7 +11,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use model::{Class, Domain, JobId};
 use queue::{Hold, Holds, Lane, Publisher, Puller, Queue, Stage, Taken};
-use tests::{Cluster, PATIENCE, Setup, eventually};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use tests::{Cluster, PATIENCE, Setup, eventually, number};
 
 use super::PROGRAM;
 use super::broker;
@@ -21,6 +24,7 @@ const JOBS: usize = 100;
 const COPIES: usize = 3;
 /// One that stays in hand.
 const BUSY: usize = 30;
+const ROUNDS: usize = 12;
 /// Longer than the broker is not asked up to where everything is acknowledged.
 const ASKED_AGAIN: Duration = Duration::from_secs(3);
 /// Where jobs are deferred, a schedule stands in front of one in so many.
@@ -34,6 +38,7 @@ async fn what_is_settled_leaves_together_and_takes_nothing_else_along() -> anyho
     let mut stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
     let passed = async {
         leave_together(&mut stream).await?;
+        leave_in_any_order(&stream).await?;
         come_again(&stream).await
     };
     tokio::select! {
@@ -61,7 +66,7 @@ async fn what_was_deferred_leaves_together_and_leaves_schedules_standing() -> an
             hold.settle();
         }
         stream.left(0).await?;
-        stream.told();
+        stream.told().await?;
         // Until the broker is asked again.
         tokio::time::sleep(ASKED_AGAIN).await;
         leave_together(&mut stream).await
@@ -73,9 +78,8 @@ async fn what_was_deferred_leaves_together_and_leaves_schedules_standing() -> an
     cluster.finish().await
 }
 
-/// Three servers that lose their power together do not find the way back from what was removed (ADR 24).
 #[tokio::test]
-async fn where_streams_have_copies_each_job_is_acknowledged() -> anyhow::Result<()> {
+async fn what_has_copies_leaves_together_as_well() -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM).on_three_nodes().saying_anything();
     let cluster = setup.start_with(0).await?;
     let settings = queue::Settings {
@@ -85,18 +89,10 @@ async fn where_streams_have_copies_each_job_is_acknowledged() -> anyhow::Result<
     let queue = Queue::connect(settings).await?;
     let (holds, keep) = queue.holds();
     let mut stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
-    let passed = async {
-        for hold in stream.jobs().await? {
-            hold.settle();
-        }
-        stream.left(0).await
-    };
     tokio::select! {
         () = keep => bail!("settled jobs are no longer looked after"),
-        passed = passed => passed?,
+        passed = leave_together(&mut stream) => passed?,
     }
-    let told = stream.told();
-    ensure!(told == (0, JOBS), "{told:?} removals and acknowledgements");
     cluster.finish().await
 }
 
@@ -108,7 +104,7 @@ async fn leave_together(stream: &mut Stream<'_>) -> anyhow::Result<()> {
         hold.settle();
     }
     stream.left(1).await?;
-    let (removals, acknowledgements) = stream.told();
+    let (removals, acknowledgements) = stream.told().await?;
     ensure!(removals >= 1, "nothing left together");
     let behind = JOBS - BUSY - 1;
     ensure!(
@@ -119,17 +115,39 @@ async fn leave_together(stream: &mut Stream<'_>) -> anyhow::Result<()> {
     busy.settle();
     stream.left(0).await?;
 
-    stream.told();
+    stream.told().await?;
     for hold in stream.jobs().await? {
         hold.settle();
     }
     stream.left(0).await?;
-    let (removals, acknowledgements) = stream.told();
+    let (removals, acknowledgements) = stream.told().await?;
+    // Emptied all at once, a stream does not outlive that all its copies lose their power together.
     ensure!(
-        removals >= 1 && acknowledgements == 0,
+        removals >= 1 && acknowledgements == 1,
         "{removals} removals, {acknowledgements} acknowledgements"
     );
     Ok(())
+}
+
+/// Jobs are settled in any order, some later than others, and some stay in hand. Where nothing stands at the sequence up to
+/// which a stream was once shortened, a nats-server removes more the next time than it is told to, if it is told wrongly.
+async fn leave_in_any_order(stream: &Stream<'_>) -> anyhow::Result<()> {
+    let seed = number("POSTRIDER_TEST_SEED").unwrap_or_else(|| rand::rng().random());
+    println!("POSTRIDER_TEST_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut held: Vec<Hold> = Vec::new();
+    for _ in 0..ROUNDS {
+        held.extend(stream.jobs().await?);
+        let run = random.random_range(0..=held.len());
+        let stay = random.random_range(0..=held.len() - run);
+        // Some in the order in which they came, and of the others some of the last.
+        held.drain(..run).for_each(Hold::settle);
+        held.drain(stay..).for_each(Hold::settle);
+        stream.left(held.len()).await?;
+        held.shuffle(&mut random);
+    }
+    held.drain(..).for_each(Hold::settle);
+    stream.left(0).await
 }
 
 /// A job that is given back among others that are settled. A removal would make the broker forget that it is to be delivered
@@ -263,7 +281,9 @@ impl<'cluster> Stream<'cluster> {
     }
 
     /// How many removals and acknowledgements the broker was told of since the last call.
-    fn told(&mut self) -> (usize, usize) {
+    async fn told(&mut self) -> anyhow::Result<(usize, usize)> {
+        // What is answered over the same connection comes behind all that was told before.
+        self.jetstream.query_account().await?;
         let mut removals = 0;
         while let Some(Some(_)) = self.removals.next().now_or_never() {
             removals += 1;
@@ -272,6 +292,6 @@ impl<'cluster> Stream<'cluster> {
         while let Some(Some(told)) = self.acknowledgements.next().now_or_never() {
             acknowledgements += usize::from(&*told.payload == b"+ACK");
         }
-        (removals, acknowledgements)
+        Ok((removals, acknowledgements))
     }
 }

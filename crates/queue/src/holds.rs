@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::QueueError;
 use crate::connection::Connection;
-use crate::settled::{Line, Place, Settled};
+use crate::settled::{Line, Others, Place, Settled};
 
 /// The share of `ack_wait` that must be left when a hold is relied on.
 const MARGIN: u32 = 3;
@@ -117,9 +117,9 @@ impl Holds {
         })
     }
 
-    /// The settled jobs of `stream`, in which jobs are under the subject `jobs`; empty for all of it.
-    pub(crate) fn line(&self, stream: &str, jobs: &str) -> Arc<Line> {
-        self.settled.line(stream, jobs)
+    /// The settled jobs of `stream`, which are under the subject `jobs`, with `others` between them.
+    pub(crate) fn line(&self, stream: &str, jobs: &str, others: Others) -> Arc<Line> {
+        self.settled.line(stream, jobs, others)
     }
 
     /// The connection there is, waiting for one, but not for ever.
@@ -168,10 +168,13 @@ impl Holds {
                 generation,
             },
         );
+        let holds = self.clone();
         Some(Hold {
-            key,
-            generation,
-            holds: self.clone(),
+            claim: Claim {
+                key,
+                generation,
+                holds,
+            },
         })
     }
 
@@ -242,23 +245,45 @@ async fn ask(held: &[(u64, Arc<Acker>)]) -> Result<(), QueueError> {
         .map_err(QueueError::refused)
 }
 
-/// One held job. Dropping it ends the hold: the broker gives the job to somebody after `ack_wait`.
-#[derive(Debug)]
-pub struct Hold {
+/// Looks at a hold and does not hold: the hold may end meanwhile. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Claim {
     key: Key,
     generation: u64,
     holds: Holds,
+}
+
+impl Claim {
+    /// Whether the broker is sure to keep the job for us for a while yet.
+    pub fn is_proven(&self) -> bool {
+        let entries = self.holds.lock();
+        let entry = self.entry(&entries);
+        entry.is_some_and(|entry| entry.proof.holds(Instant::now(), self.holds.ack_wait))
+    }
+
+    /// `None` where another hold of the job has taken this one's place.
+    fn entry<'entries>(&self, entries: &'entries HashMap<Key, Entry>) -> Option<&'entries Entry> {
+        let entry = entries.get(&self.key);
+        entry.filter(|entry| entry.generation == self.generation)
+    }
+}
+
+/// One held job. Dropping it ends the hold: the broker gives the job to somebody after `ack_wait`.
+#[derive(Debug)]
+pub struct Hold {
+    claim: Claim,
 }
 
 impl Hold {
     /// Whether the broker is sure to keep the job for us for a while yet: asked before anything that another worker
     /// must not do as well.
     pub fn is_proven(&self) -> bool {
-        let entries = self.holds.lock();
-        let entry = entries
-            .get(&self.key)
-            .filter(|entry| entry.generation == self.generation);
-        entry.is_some_and(|entry| entry.proof.holds(Instant::now(), self.holds.ack_wait))
+        self.claim.is_proven()
+    }
+
+    /// For whoever has to know how long the hold lasts.
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 
     /// Settles the job: the broker forgets it at once.
@@ -306,36 +331,29 @@ impl Hold {
         let Some((acker, line, place)) = self.entry() else {
             return;
         };
-        self.holds.settled.wait_off(&line).await;
+        self.claim.holds.settled.wait_off(&line).await;
         self.tell(&acker, place, AckKind::Nak(delay)).await;
     }
 
     async fn tell(&self, acker: &Acker, place: Place, what: AckKind) {
-        let settled = &self.holds.settled;
+        let settled = &self.claim.holds.settled;
         settled.tell(acker, place.connection, what).await;
     }
 
     /// What answers the broker, and what is settled with it; `None` where another hold of the job has taken this one's place.
     fn entry(&self) -> Option<(Arc<Acker>, Arc<Line>, Place)> {
-        let entries = self.holds.lock();
-        let entry = entries
-            .get(&self.key)
-            .filter(|entry| entry.generation == self.generation);
-        entry.map(|entry| {
-            let line = Arc::clone(&entry.line);
-            (Arc::clone(&entry.acker), line, entry.place)
-        })
+        let entries = self.claim.holds.lock();
+        let entry = self.claim.entry(&entries)?;
+        let (acker, line) = (Arc::clone(&entry.acker), Arc::clone(&entry.line));
+        Some((acker, line, entry.place))
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut entries = self.holds.lock();
-        if entries
-            .get(&self.key)
-            .is_some_and(|entry| entry.generation == self.generation)
-        {
-            entries.remove(&self.key);
+        let mut entries = self.claim.holds.lock();
+        if self.claim.entry(&entries).is_some() {
+            entries.remove(&self.claim.key);
         }
     }
 }

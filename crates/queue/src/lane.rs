@@ -80,13 +80,21 @@ impl Lane {
         format!("{kind}-{}-{}", self.group, self.key)
     }
 
+    /// What the jobs in that stream are under. Schedules are not.
+    pub(crate) fn jobs(&self, class: Class, stage: Stage) -> String {
+        match stage {
+            Stage::Ready => format!("q.{}.>", self.scope(class)),
+            Stage::Deferred => self.due_subject(class),
+        }
+    }
+
     /// The subjects of that stream.
     pub(crate) fn subjects(&self, class: Class, stage: Stage) -> Vec<String> {
         match stage {
-            Stage::Ready => vec![format!("q.{}.>", self.scope(class))],
+            Stage::Ready => vec![self.jobs(class, stage)],
             Stage::Deferred => vec![
                 format!("ds.{}.>", self.scope(class)),
-                self.due_subject(class),
+                self.jobs(class, stage),
             ],
         }
     }

@@ -35,7 +35,7 @@ pub use connect::Queue;
 pub use durability::Condition;
 pub use error::{QueueError, SetupError};
 pub use events::{Encode, EventReader, EventRecorder, RecordedBatch, Since};
-pub use holds::{Hold, Holds};
+pub use holds::{Claim, Hold, Holds};
 pub use lane::{Lane, LaneMap, Stage};
 pub use members::Members;
 pub use publish::Publisher;

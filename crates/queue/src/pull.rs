@@ -14,7 +14,7 @@ use model::{Class, Timestamp};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::settled::Line;
+use crate::settled::{Line, Others};
 use crate::streams::WORKERS;
 use crate::{Bundle, Hold, Holds, Lane, QueueError, Stage};
 
@@ -89,11 +89,11 @@ impl Puller {
             .get_consumer_from_stream(WORKERS, &*stream)
             .await
             .map_err(QueueError::refused)?;
-        let settled = match stage {
-            Stage::Ready => holds.line(&stream, ""),
-            // Schedules stand there as well, and must stay.
-            Stage::Deferred => holds.line(&stream, &lane.due_subject(class)),
+        let others = match stage {
+            Stage::Ready => Others::None,
+            Stage::Deferred => Others::Schedules,
         };
+        let settled = holds.line(&stream, &lane.jobs(class, stage), others);
         let info = consumer.cached_info();
         settled.delivered(
             connection,

@@ -4,7 +4,8 @@
 //! An acknowledgement of one job costs the broker a note in the stream that is synced, on every copy. Removing all of a
 //! stream up to a sequence is one operation, however many that are; but it asks nobody whether what is removed is settled.
 //! So this counts up from where the broker itself says that everything is acknowledged, and never past a job that was not
-//! settled here. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
+//! settled here. Nor is the newest of a stream ever removed with others: a stream that is emptied all at once does not
+//! outlive that all its copies lose their power together. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
 //!
 //! A removal has one more effect: nats-server forgets which jobs of the stream it was about to deliver again, and comes back to
 //! them after `ack_wait` only. So nothing is removed while such jobs are about: after a job was given back, after one came
@@ -53,19 +54,15 @@ pub(crate) struct Settled {
     new: mpsc::UnboundedSender<Arc<Line>>,
     jetstream: jetstream::Context,
     connections: Connections,
-    /// Whether anything is removed; else all is acknowledged one by one.
-    removes: bool,
     ack_wait: Duration,
     patience: Duration,
 }
 
 impl Settled {
     /// Nothing yet, and the task that has them forgotten. `connected` tells of every new connection: what was settled before is
-    /// left to come again. Where streams have `copies`, nothing is removed: all of them may lose their power at once, and
-    /// nats-server 2.15.1 then does not find the way back from what it removed to what it had synced.
+    /// left to come again.
     pub(crate) fn new(
         jetstream: jetstream::Context,
-        copies: usize,
         ack_wait: Duration,
         connected: watch::Receiver<Timestamp>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
@@ -75,7 +72,6 @@ impl Settled {
             new,
             connections: Connections::of(jetstream.client()),
             jetstream,
-            removes: copies == 1,
             ack_wait,
             patience: PATIENCE.min(ack_wait / PART_OF_ACK_WAIT),
         };
@@ -110,8 +106,8 @@ impl Settled {
         }
     }
 
-    /// Those of `stream`, in which the jobs are under the subject `jobs`; empty for all of it.
-    pub(crate) fn line(&self, stream: &str, jobs: &str) -> Arc<Line> {
+    /// Those of `stream`, which are under the subject `jobs`, with `others` between them.
+    pub(crate) fn line(&self, stream: &str, jobs: &str, others: Others) -> Arc<Line> {
         let mut lines = self.lock();
         if let Some(line) = lines.get(stream) {
             return Arc::clone(line);
@@ -119,6 +115,7 @@ impl Settled {
         let line = Arc::new(Line {
             stream: stream.into(),
             jobs: jobs.to_owned(),
+            others,
             ..Line::default()
         });
         lines.insert(Arc::clone(&line.stream), Arc::clone(&line));
@@ -154,23 +151,14 @@ impl Settled {
         let mut asked = None;
         loop {
             line.filled().await;
-            tokio::time::sleep(self.round()).await;
+            tokio::time::sleep(ROUND).await;
             let connection = self.connections.made().await;
             line.lock().renew(connection);
-            let late = if self.removes {
-                self.learn_in_time(&line, &mut asked).await;
-                self.remove_run(&line).await;
-                line.lock().take_late(self.patience)
-            } else {
-                line.lock().take_all()
-            };
+            self.learn_in_time(&line, &mut asked).await;
+            self.remove_run(&line).await;
+            let late = line.lock().take_late(self.patience);
             self.acknowledge(late).await;
         }
-    }
-
-    /// How often settled jobs are looked at. What is acknowledged together, the copies of a stream note together.
-    fn round(&self) -> Duration {
-        if self.removes { ROUND } else { self.patience }
     }
 
     /// Asks where to begin where that is not known, and up to where others have come where something is in the way; not all the
@@ -219,6 +207,11 @@ impl Settled {
         tokio::time::sleep(pause.saturating_sub(ROUND)).await;
     }
 
+    /// Removes what is under the line's subject, up to and with `sequence`.
+    ///
+    /// Never without a subject, although all that stands there may be under it: nats-server 2.15.1 counts wrongly where nothing
+    /// stands at the sequence up to which it removes everything, and removes what must stay the next time (ADR 24). By a
+    /// subject it removes one message after the other, and costs no more.
     async fn remove_up_to(&self, line: &Line, sequence: u64) -> Result<(), QueueError> {
         let stream = self.jetstream.get_stream_no_info(&*line.stream).await;
         let stream = stream.map_err(QueueError::refused)?;
@@ -321,12 +314,21 @@ pub(crate) struct Place {
     pub(crate) behind: Option<u64>,
 }
 
+/// What stands in a stream besides jobs, and must stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Others {
+    #[default]
+    None,
+    Schedules,
+}
+
 /// The settled jobs of one stream.
 #[derive(Default)]
 pub(crate) struct Line {
     stream: Arc<str>,
-    /// The subject of its jobs; empty where there is nothing else in it.
+    /// The subject of its jobs.
     jobs: String,
+    others: Others,
     state: Mutex<State>,
     added: Notify,
     /// Held while the broker removes.
@@ -353,6 +355,7 @@ impl Line {
         state.renew(connection);
         if state.connection == connection {
             state.delivered = Some((deliveries, sequence));
+            state.see(sequence);
         }
     }
 
@@ -367,12 +370,14 @@ impl Line {
     ) -> Place {
         let mut state = self.lock();
         state.renew(connection);
-        let behind = if self.jobs.is_empty() {
-            sequence.checked_sub(1)
-        } else if state.connection == connection {
-            state.follow(sequence, delivered, delivery)
-        } else {
-            None
+        let is_current = state.connection == connection;
+        if is_current {
+            state.see(sequence);
+        }
+        let behind = match self.others {
+            Others::None => sequence.checked_sub(1),
+            Others::Schedules if is_current => state.follow(sequence, delivered, delivery),
+            Others::Schedules => None,
         };
         Place {
             connection,
@@ -430,6 +435,8 @@ struct State {
     /// How many deliveries were made so far, and the sequence up to which jobs have been delivered; `None` where somebody else
     /// may have had some.
     delivered: Option<(u64, u64)>,
+    /// The last that is known to stand in the stream, or to have stood there.
+    newest: u64,
     /// Since when nothing can be removed.
     blocked: Option<Instant>,
     /// Until then nothing is removed.
@@ -471,6 +478,11 @@ impl State {
         behind
     }
 
+    /// The stream has come as far as `sequence`.
+    fn see(&mut self, sequence: u64) {
+        self.newest = self.newest.max(sequence);
+    }
+
     /// Whether there is nothing to do.
     fn is_clear(&self) -> bool {
         let is_told = |settled: &Settlement| settled.leaving.is_none();
@@ -482,13 +494,15 @@ impl State {
         self.floor.is_none() || self.has_copies || self.is_behind()
     }
 
-    /// How many are settled above the floor without a job between them that is not, and the last one's sequence.
+    /// How many are settled above the floor without a job between them that is not, and the last one's sequence. The newest
+    /// of the stream does not count.
     fn run(&self) -> (u64, u64) {
         let Some(floor) = self.floor else {
             return (0, 0);
         };
         let (mut run, mut end) = (0, floor);
-        for (sequence, Settlement { behind, .. }) in self.settled.range(floor + 1..) {
+        let above = floor + 1..self.newest.max(floor + 1);
+        for (sequence, Settlement { behind, .. }) in self.settled.range(above) {
             if behind.is_none_or(|behind| behind > end) {
                 break;
             }
@@ -504,7 +518,8 @@ impl State {
     /// Whether a job that is not settled is in front of those that are, with few before it.
     fn is_behind(&self) -> bool {
         let (run, _) = self.run();
-        run < WORTHWHILE && run < self.settled.len() as u64
+        let newest = usize::from(self.settled.contains_key(&self.newest));
+        run < WORTHWHILE && run < (self.settled.len() - newest) as u64
     }
 
     /// Everything up to `floor` is settled, and the broker knows.
@@ -515,13 +530,6 @@ impl State {
         let told = std::mem::replace(&mut self.settled, above).into_values();
         told.filter_map(|settled| settled.leaving)
             .for_each(Leaving::say_told);
-    }
-
-    /// All that is settled, to tell the broker of it.
-    fn take_all(&mut self) -> Vec<Leaving> {
-        self.has_copies = false;
-        let all = std::mem::take(&mut self.settled).into_values();
-        all.filter_map(|settled| settled.leaving).collect()
     }
 
     /// What has waited for `patience`, to tell the broker of it; and where nothing could be removed for so long, because a job
@@ -597,9 +605,10 @@ mod tests {
         }
     }
 
-    /// A line in which these are settled, and the broker was told.
+    /// A line in which these are settled, and the broker was told; more stands behind them.
     fn settled(sequences: impl IntoIterator<Item = u64>) -> State {
         let mut state = State::default();
+        state.see(100);
         for sequence in sequences {
             state.settle(place(sequence), None);
         }
@@ -632,6 +641,18 @@ mod tests {
         assert_eq!(state.run(), (0, 5));
         state.advance();
         assert_eq!(state.floor, Some(5));
+    }
+
+    #[test]
+    fn the_newest_of_a_stream_stays() {
+        let mut state = settled([]);
+        for sequence in 80..=100 {
+            state.settle(place(sequence), None);
+        }
+        state.raise(79);
+        assert_eq!((state.run(), state.is_behind()), ((20, 99), false));
+        state.see(101);
+        assert_eq!(state.run(), (21, 100));
     }
 
     #[test]
@@ -685,6 +706,7 @@ mod tests {
     #[test]
     fn jobs_among_schedules_leave_up_to_what_is_not_known_to_follow() {
         let mut state = State::default();
+        state.see(100);
         for (sequence, behind) in [(10, Some(4)), (15, Some(10)), (40, None)] {
             let place = place(sequence);
             state.settle(Place { behind, ..place }, None);
@@ -715,6 +737,7 @@ mod tests {
     fn what_came_by_an_earlier_connection_is_another_job_now() {
         let (mut state, next) = (settled(1..=30), Connection::default().next());
         state.renew(next);
+        state.see(100);
         state.raise(0);
         state.settle(place(1), None);
         assert_eq!(state.run(), (0, 0));

@@ -46,7 +46,8 @@ pub(crate) async fn set_up(
                     Stage::Ready => ready_stream(lane, class, share, settings),
                     Stage::Deferred => deferred_stream(lane, class, settings),
                 };
-                make(jetstream, config, settings).await?;
+                let jobs = lane.jobs(class, *stage);
+                make(jetstream, config, &jobs, settings).await?;
             }
         }
     }
@@ -125,18 +126,16 @@ pub(crate) fn waiting_body_subject(job: &str) -> String {
     format!("body.{job}")
 }
 
-/// A lane's stream with its one consumer.
+/// A lane's stream with its one consumer, of what is under the subject `jobs`.
 async fn make(
     jetstream: &jetstream::Context,
     config: Config,
+    jobs: &str,
     settings: &Settings,
 ) -> Result<(), SetupError> {
     let name = config.name.clone();
-    let due = config
-        .subjects
-        .iter()
-        .find(|subject| subject.starts_with("dr."))
-        .cloned();
+    // A consumer of everything costs less where there is nothing else.
+    let has_schedules = config.allow_message_schedules;
     make_stream(jetstream, config).await?;
     let consumer = pull::Config {
         durable_name: Some(WORKERS.to_owned()),
@@ -145,7 +144,11 @@ async fn make(
         // Anything but -1 strands messages for ever once it is reached.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
-        filter_subject: due.unwrap_or_default(),
+        filter_subject: if has_schedules {
+            jobs.to_owned()
+        } else {
+            String::new()
+        },
         ..pull::Config::default()
     };
     let asset = |problem| SetupError::Asset {
@@ -153,21 +156,19 @@ async fn make(
         problem,
     };
     let made = jetstream.create_consumer_on_stream(consumer, &name).await;
-    let made: PullConsumer = made.map_err(|error| asset(error.to_string()))?;
-    // Of a stream of deferred jobs the consumer sees only those that are due.
-    let seen = &made.cached_info().config.filter_subject;
-    let removed = remove_settled(jetstream, &name, seen).await;
+    let _: PullConsumer = made.map_err(|error| asset(error.to_string()))?;
+    let removed = remove_settled(jetstream, &name, jobs).await;
     removed.map_err(|error| asset(error.to_string()))?;
     Ok(())
 }
 
-/// Removes the copies of jobs that were acknowledged, of those under the subject `seen`. There are none, unless the server
+/// Removes the copies of jobs that were acknowledged, of those under the subject `jobs`. There are none, unless the server
 /// crashed, or failed to write, its disk being full: then it keeps them, gives them to nobody, and counts them towards
 /// `max_bytes`.
 pub(crate) async fn remove_settled(
     jetstream: &jetstream::Context,
     name: &str,
-    seen: &str,
+    jobs: &str,
 ) -> Result<(), async_nats::Error> {
     let stream = jetstream.get_stream(name).await?;
     let state = &stream.cached_info().state;
@@ -178,7 +179,7 @@ pub(crate) async fn remove_settled(
     let consumer = stream.consumer_info(WORKERS).await?;
     let settled = consumer.ack_floor.stream_sequence;
     if state.first_sequence <= settled {
-        let purged = stream.purge().filter(seen).sequence(settled + 1).await?;
+        let purged = stream.purge().filter(jobs).sequence(settled + 1).await?;
         if purged.purged > 0 {
             tracing::info!(
                 stream = name,
