@@ -33,6 +33,7 @@ mod accepted_means_synced;
 mod an_urgent_message_goes_before_a_campaign;
 mod another_tenants_message_is_not_found;
 mod broker;
+mod copies_of_a_job_are_sent_once;
 mod drained;
 mod each_reply_decides_about_its_own_message;
 mod jobs_that_come_together_are_committed_together;

@@ -13,7 +13,7 @@ const MESSAGES: usize = 1000;
 /// A drain ends what is past its final dot and leaves everything else.
 const AT_ONCE: Duration = Duration::from_secs(10);
 /// What waits for an answer of the queue gives up.
-const WITHOUT_A_QUEUE: Duration = Duration::from_secs(30);
+const WITHOUT_A_QUEUE: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 async fn sigterm_drains_without_duplicates() -> anyhow::Result<()> {

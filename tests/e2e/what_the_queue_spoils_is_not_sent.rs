@@ -6,24 +6,36 @@ use api::v1::submit_request::Content;
 use api::v1::{EventKind, SubmitRequest};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use model::{Body, Class, Domain, Job, JobId};
+use model::{Body, Class, Domain, Job, JobId, Packing};
 use queue::{Hold, Lane, Queue, Stage, Taken};
 use tests::{Books, PATIENCE, Setup, letter};
 
 use super::PROGRAM;
 use super::broker;
 
+/// More than is stored as it is.
+const PACKED: usize = 5 << 10;
 /// More than a job holds.
-const SIZE: usize = 300 << 10;
+const LARGE: usize = 300 << 10;
 
 #[tokio::test]
 async fn what_the_queue_spoils_is_not_sent() -> anyhow::Result<()> {
+    is_set_aside(letter("ann@gmail.example"), Packing::Plain).await
+}
+
+#[tokio::test]
+async fn what_is_spoilt_where_it_is_packed_is_not_sent() -> anyhow::Result<()> {
+    is_set_aside(of_size("ann@gmail.example", PACKED), Packing::Lz4).await
+}
+
+/// One octet of a message changes, which stands in its job like this.
+async fn is_set_aside(message: SubmitRequest, packing: Packing) -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM).allowing("job's checksum does not match, setting it aside");
     let mut cluster = setup.start_with(0).await?;
-    let to = "ann@gmail.example";
     let api = cluster.api(0)?;
-    api.submit(letter(to)).await?;
-    spoil(cluster.nats_url()?).await?;
+    api.submit(message).await?;
+    let stored = spoil(cluster.nats_url()?).await?;
+    assert_eq!(stored, packing);
 
     cluster.stack()?.start_worker("worker-1")?;
     let mut events = api.events().await?;
@@ -50,7 +62,7 @@ async fn what_is_spoilt_outside_of_its_job_is_not_sent_either() -> anyhow::Resul
     let mut cluster = setup.start_with(0).await?;
     let api = cluster.api(0)?;
     let mut books = Books::default();
-    books.accepted(api.submit(large("ann@gmail.example")).await?);
+    books.accepted(api.submit(of_size("ann@gmail.example", LARGE)).await?);
 
     let queue = Queue::connect(broker::settings(cluster.nats_url()?)).await?;
     let (blobs, (job, hold)) = (queue.blobs().await?, take(&queue).await?);
@@ -72,17 +84,16 @@ async fn what_is_spoilt_outside_of_its_job_is_not_sent_either() -> anyhow::Resul
     cluster.finish().await
 }
 
-/// A message whose body does not fit into its job.
-fn large(to: &str) -> SubmitRequest {
+fn of_size(to: &str, size: usize) -> SubmitRequest {
     let mut request = letter(to);
     if let Some(Content::Parts(parts)) = &mut request.content {
-        parts.text = "Thank you for your order.\n".repeat(SIZE / 26);
+        parts.text = "Thank you for your order.\n".repeat(size / 26);
     }
     request
 }
 
-/// Takes the one job there is, and puts it back with one octet of its content changed.
-async fn spoil(url: &str) -> anyhow::Result<()> {
+/// Takes the one job there is, and puts it back with one octet of its content changed; how that is stored.
+async fn spoil(url: &str) -> anyhow::Result<Packing> {
     let queue = Queue::connect(broker::settings(url)).await?;
     let (mut job, hold) = take(&queue).await?;
     let Body::Inline(content) = &job.body else {
@@ -97,7 +108,7 @@ async fn spoil(url: &str) -> anyhow::Result<()> {
         .ready(&lane, class, &domain, JobId::fresh(), payload)
         .await?;
     hold.settle();
-    Ok(())
+    Ok(job.packing)
 }
 
 /// The one job there is.

@@ -1,14 +1,16 @@
 //! Jobs as the queue stores them.
 
 use bytes::Bytes;
-use model::{Body, Dsn, Job, JobId, Labels, MessageId, Route};
+use model::{Body, Dsn, Job, JobId, Labels, MessageId, Packing, Route};
 use prost::Message as _;
 
 use crate::convert::{class_from_wire, class_to_wire, timestamp_from_wire, timestamp_to_wire};
 use crate::v1;
 
 /// The newest version of the job's schema this build writes and reads.
-pub const JOB_VERSION: u32 = 1;
+pub const JOB_VERSION: u32 = 2;
+/// The version without packed bodies: what is not packed an older build can read.
+const UNPACKED: u32 = 1;
 
 /// Why bytes are not a job or an event that this build can act on.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +36,12 @@ pub fn encode_job(job: &Job) -> Vec<u8> {
         Route::Mx => v1::route::Kind::Mx(v1::MxRoute {}),
         Route::SmartHost(name) => v1::route::Kind::SmartHost(v1::SmartHost { name: name.clone() }),
     };
+    let (version, packing) = match job.packing {
+        Packing::Plain => (UNPACKED, v1::Packing::Unspecified),
+        Packing::Lz4 => (JOB_VERSION, v1::Packing::Lz4),
+    };
     let wire = v1::Job {
-        version: JOB_VERSION,
+        version,
         id: Bytes::copy_from_slice(job.id.as_bytes()),
         message_id: Bytes::copy_from_slice(job.message_id.as_bytes()),
         tenant: job.tenant.to_string(),
@@ -67,6 +73,7 @@ pub fn encode_job(job: &Job) -> Vec<u8> {
         body: Some(body),
         body_size: job.body_size,
         data_key_id: String::new(),
+        packing: packing.into(),
     };
     wire.encode_to_vec()
 }
@@ -83,6 +90,11 @@ pub fn decode_job(bytes: Bytes) -> Result<Job, DecodeError> {
     let sender = match wire.sender.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|_| Field("sender"))?),
+    };
+    let packing = match v1::Packing::try_from(wire.packing) {
+        Ok(v1::Packing::Unspecified) => Packing::Plain,
+        Ok(v1::Packing::Lz4) => Packing::Lz4,
+        Err(_) => return Err(Field("packing")),
     };
     let body = match wire.body.ok_or(Field("body"))? {
         v1::job::Body::Inline(content) => Body::Inline(content),
@@ -119,6 +131,7 @@ pub fn decode_job(bytes: Bytes) -> Result<Job, DecodeError> {
         checksum: exactly(&wire.checksum, "checksum")?,
         recipient_header: wire.recipient_header,
         body,
+        packing,
         body_size: wire.body_size,
     })
 }
@@ -208,13 +221,28 @@ mod tests {
             recipient_header: Bytes::new(),
             body_size: body.len() as u64,
             body: Body::Inline(body),
+            packing: Packing::Plain,
         }
     }
 
     #[test]
     fn a_job_survives_the_queue_with_every_field() {
-        let job = job();
-        assert_eq!(decode_job(encode_job(&job).into()).unwrap(), job);
+        for packing in [Packing::Plain, Packing::Lz4] {
+            let job = Job { packing, ..job() };
+            assert_eq!(decode_job(encode_job(&job).into()).unwrap(), job);
+        }
+    }
+
+    #[test]
+    fn an_older_build_leaves_a_packed_job_alone() {
+        let version = |packing| {
+            let job = Job { packing, ..job() };
+            v1::Job::decode(encode_job(&job).as_slice())
+                .unwrap()
+                .version
+        };
+        assert_eq!(version(Packing::Plain), UNPACKED);
+        assert!(version(Packing::Lz4) > UNPACKED);
     }
 
     #[test]

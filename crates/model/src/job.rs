@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::tenant::{NameError, check_name};
-use crate::{Address, Domain, JobId, MessageId, Tenant};
+use crate::{Address, Domain, JobId, MessageId, Packing, Tenant};
 
 /// What a message is to its reader. The two never share a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,12 +106,12 @@ pub struct Dsn {
     pub orcpt: String,
 }
 
-/// Where the message itself is.
+/// Where the message itself is: canonical MIME, in which every line ends in CRLF, without NUL, packed as the job says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Canonical MIME, here: every line ends in CRLF, no NUL.
+    /// Here.
     Inline(Bytes),
-    /// The same, in the object store under this name.
+    /// In the store of bodies, under this name.
     Blob(String),
 }
 
@@ -162,7 +162,9 @@ pub struct Job {
     pub recipient_header: Bytes,
     /// The message.
     pub body: Body,
-    /// Octets of the body, without `recipient_header`.
+    /// How `body` is packed. The checksum is over what it was before.
+    pub packing: Packing,
+    /// Octets of the body before it was packed, without `recipient_header`.
     pub body_size: u64,
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use history::History;
-use model::{Body, Clock, Job, JobId, Provider, Timestamp, Verdict};
+use model::{Clock, Job, JobId, Provider, Timestamp, Verdict};
 use queue::{Bundle, Publisher, Pulled, QueueError, Stage, Tombstones};
 use routing::{Route, RouteError, Routing};
 use tokio::sync::watch;
 
+use crate::copies::Copies;
 use crate::judge::{Judge, Judgement, Outcome};
 use crate::settle::{InHand, Settler};
 use crate::sites::Sites;
@@ -39,6 +40,7 @@ pub(crate) struct Intake {
     pub(crate) settler: Arc<Settler>,
     pub(crate) judge: Arc<Judge>,
     pub(crate) sites: Sites,
+    pub(crate) copies: Copies,
     pub(crate) tombstones: Tombstones,
     pub(crate) clock: Arc<dyn Clock>,
     /// When the connection to the queue was made.
@@ -112,7 +114,8 @@ impl Intake {
         }
     }
 
-    /// The job in these bytes. One that cannot be read stays in the queue, loudly.
+    /// The job in these bytes. One that cannot be read stays in the queue, loudly; a second copy of one that is in hand stays
+    /// there for a while.
     async fn read(&self, pulled: Pulled, place: Place) -> Option<InHand> {
         let Pulled {
             payload,
@@ -122,22 +125,29 @@ impl Intake {
             overflowed,
             hold,
         } = pulled;
-        match api::decode_job(payload) {
-            Ok(job) => Some(InHand {
-                job,
-                hold,
-                stage,
-                redelivered,
-                stored_at,
-                overflowed,
-                place,
-            }),
+        let job = match api::decode_job(payload) {
+            Ok(job) => job,
             Err(error) => {
                 tracing::error!(%error, "job is not readable, leaving it in the queue");
                 hold.postpone(UNREADABLE_PAUSE).await;
-                None
+                return None;
             }
-        }
+        };
+        let Some(copy) = self.copies.enter(job.id, hold.claim()) else {
+            tracing::info!(job = %job.id, "another copy of the job is in hand, this one waits for its end");
+            hold.postpone(LATER).await;
+            return None;
+        };
+        Some(InHand {
+            job,
+            hold,
+            copy,
+            stage,
+            redelivered,
+            stored_at,
+            overflowed,
+            place,
+        })
     }
 
     /// What an earlier run of the job left behind before it died: its end, or a schedule.
@@ -197,7 +207,7 @@ impl Intake {
         Ok(scheduled.is_some_and(|scheduled| scheduled.attempt >= job.attempt))
     }
 
-    /// The end of a job that was cancelled, whose time is over or whose content is not what was accepted.
+    /// The end of a job that was cancelled or whose time is over.
     fn screen(&self, held: &InHand) -> Option<Next> {
         let (job, now) = (&held.job, self.clock.now());
         if self.tombstones.contain(job) {
@@ -209,13 +219,6 @@ impl Intake {
         }
         if now >= job.expires_at {
             return Some(Next::Settle(Box::new(Judge::expired(job, now))));
-        }
-        if let Body::Inline(body) = &job.body
-            && Job::checksum_of(&job.recipient_header, body) != job.checksum
-        {
-            tracing::error!(job = %job.id, "job's checksum does not match, setting it aside");
-            let detail = "the stored message does not match its checksum".to_owned();
-            return Some(self.quarantine(job, detail));
         }
         None
     }

@@ -52,12 +52,15 @@ impl Letter {
         };
         let writing = AssertUnwindSafe(write(sender, &held)).catch_unwind().await;
         match writing.unwrap_or_else(|_| Err(panicked(sender, &held))) {
-            Ok((envelope, body)) => Ok(Self {
-                held,
-                envelope,
-                body,
-                noted,
-            }),
+            Ok((envelope, body)) => {
+                held.copy.mark_sending();
+                Ok(Self {
+                    held,
+                    envelope,
+                    body,
+                    noted,
+                })
+            }
             Err(ended) => {
                 forget(sender, &held, noted).await;
                 Err(Unsendable { held, ended })
@@ -91,13 +94,9 @@ async fn write(sender: &Sender, held: &InHand) -> Result<(Envelope, Bytes), Ende
         return Err(Ended::Settle(Box::new(cancelled)));
     }
     let body = tokio::select! {
-        body = body(sender, job) => body,
+        body = body(sender, held) => body?,
         () = sender.shutdown().requested() => return Err(Ended::GiveBack),
     };
-    let body = body.map_err(|detail| {
-        tracing::error!(job = %job.id, detail, "body not available, job is tried later");
-        Ended::Postpone(BODY_PAUSE)
-    })?;
     if let Some(hook) = &sender.hook {
         hook.before_attempt(job);
     }
@@ -136,18 +135,36 @@ fn envelope(job: &Job, body: &Bytes) -> Result<Envelope, NotCanonical> {
     })
 }
 
-/// The message's body, wherever it is kept. An error says why the message cannot be trusted or had.
-async fn body(sender: &Sender, job: &Job) -> Result<Bytes, String> {
+/// The message's body, wherever it is kept, as it was accepted. One that is spoiled within its job is so for ever; of one that
+/// is kept elsewhere a good copy may be had later.
+async fn body(sender: &Sender, held: &InHand) -> Result<Bytes, Ended> {
+    let job = &held.job;
     let name = match &job.body {
-        Body::Inline(body) => return Ok(body.clone()),
+        Body::Inline(octets) => {
+            return unpacked(job, octets).ok_or_else(|| {
+                tracing::error!(job = %job.id, "job's checksum does not match, setting it aside");
+                let detail = "the stored message does not match its checksum";
+                quarantined(sender, held, detail)
+            });
+        }
         Body::Blob(name) => name,
     };
-    let body = sender.blobs.get(name).await;
-    let body = body.map_err(|error| format!("read body {name}: {error}"))?;
-    if Job::checksum_of(&job.recipient_header, &body) != job.checksum {
-        return Err(format!("body {name} does not match its checksum"));
-    }
-    Ok(body)
+    let stored = sender.blobs.get(name).await;
+    let detail = match stored.as_ref().map(|octets| unpacked(job, octets)) {
+        Ok(Some(body)) => return Ok(body),
+        Ok(None) => format!("body {name} does not match its checksum"),
+        Err(error) => format!("read body {name}: {error}"),
+    };
+    tracing::error!(job = %job.id, detail, "body not available, job is tried later");
+    Err(Ended::Postpone(BODY_PAUSE))
+}
+
+/// The body that was stored as `octets`; `None` where they are not what was accepted.
+fn unpacked(job: &Job, octets: &Bytes) -> Option<Bytes> {
+    let size = usize::try_from(job.body_size).ok()?;
+    let body = job.packing.unpack(octets, size).ok()?;
+    let checksum = Job::checksum_of(&job.recipient_header, &body);
+    (checksum == job.checksum).then_some(body)
 }
 
 /// The end of a job whose attempt panicked.

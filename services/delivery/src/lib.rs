@@ -12,6 +12,7 @@ mod backoff;
 mod closure;
 pub mod config;
 mod connect;
+mod copies;
 mod dial;
 mod fair_queue;
 mod intake;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use history::History;
 use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Sharing, Stage};
-
+use runtime::Shutdown;
 use tokio::sync::oneshot;
 
+use crate::copies::OnlyCopy;
 use crate::judge::Judgement;
 use crate::window::Place;
 
@@ -21,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// How often the marker of a job is renewed whose end the queue does not record.
 const RENEWAL: Duration = Duration::from_secs(5);
+/// How long events of jobs that have ended are waited for at shutdown.
+pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(10);
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
@@ -31,6 +34,8 @@ const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct InHand {
     pub(crate) job: Job,
     pub(crate) hold: Hold,
+    /// That no other copy of it is in hand.
+    pub(crate) copy: OnlyCopy,
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
     /// When the broker stored it.
@@ -84,6 +89,7 @@ pub(crate) struct Settler {
     /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
     /// settled, the redelivery then finds the schedule, and not a second job on its way.
     pub(crate) soonest: Duration,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Settler {
@@ -278,11 +284,22 @@ impl Settler {
         }
     }
 
+    /// Waits until an event is stored; at shutdown not for ever. A job whose event is not comes again, and finds what became
+    /// of it.
     async fn record(&self, event: Vec<u8>) -> Result<(), QueueError> {
-        let recorded = self.events.record(event).await?;
-        recorded
-            .await
-            .map_err(|_| QueueError::Refused("the event recorder has ended".to_owned()))
+        let recording = async {
+            let recorded = self.events.record(event).await?;
+            let recorded = recorded.await;
+            recorded.map_err(|_| QueueError::Refused("the event recorder has ended".to_owned()))
+        };
+        let too_late = async {
+            self.shutdown.requested().await;
+            tokio::time::sleep(LAST_EVENTS).await;
+        };
+        tokio::select! {
+            recorded = recording => recorded,
+            () = too_late => Err(QueueError::NotKnown),
+        }
     }
 
     /// A job that was deferred or redelivered may have a twin, which must find the marker for as long as it may live.

@@ -18,12 +18,13 @@ use throttle::Throttle;
 
 use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
+use crate::copies::Copies;
 use crate::intake::Intake;
 use crate::judge::Judge;
 use crate::leases::Leases;
 use crate::letter::Hook;
 use crate::sender::Sender;
-use crate::settle::Settler;
+use crate::settle::{LAST_EVENTS, Settler};
 use crate::sites::Sites;
 use crate::suspects::Suspects;
 
@@ -40,9 +41,6 @@ pub struct Deps {
     /// What the installation does with each job before it is sent.
     pub hook: Option<Arc<dyn Hook>>,
 }
-
-/// How long events that are already decided may take to be recorded at the very end.
-const LAST_EVENTS: Duration = Duration::from_secs(10);
 
 /// A worker that has everything it needs and is not yet running.
 pub struct Delivery {
@@ -158,6 +156,7 @@ async fn assemble(
         history: history.clone(),
         clock: Arc::clone(&clock),
         soonest: queue.ack_wait() * 2,
+        shutdown: tasks.shutdown().clone(),
     });
     let routing = Arc::clone(&connector.routing);
     let sender = Arc::new(Sender {
@@ -181,6 +180,7 @@ async fn assemble(
         settler,
         judge,
         sites,
+        copies: Copies::default(),
         tombstones,
         clock,
         connections: queue.connections(),

@@ -7,12 +7,12 @@ use api::v1::{SubmitError, SubmitRequest, SubmitResponse, SubmittedRecipient};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use history::{Claim, History};
-use model::{Body, Clock, Event, EventKind, Job, MessageId, Sabotage, Tenant};
+use model::{Body, Clock, Event, EventKind, Job, MessageId, Packing, Sabotage, Tenant};
 use queue::{Blobs, EventRecorder, Publisher, QueueError, Sharing};
 use tonic::{Code, Status};
 
 use crate::config::Config;
-use crate::draft::Draft;
+use crate::draft::{Draft, Placed};
 use crate::readiness::{Readiness, STORAGE_FULL};
 use crate::shares::Shares;
 use crate::violations::{status, status_with_retry};
@@ -49,8 +49,8 @@ impl Acceptor {
         if earlier == Earlier::Accepted {
             return Ok(replay(&draft));
         }
-        let body = self.place(&draft).await.map_err(|error| refusal(&error))?;
-        let recipients = self.publish(&draft, body, earlier).await?;
+        let placed = self.place(&draft).await.map_err(|error| refusal(&error))?;
+        let recipients = self.publish(&draft, &placed, earlier).await?;
         self.remember(&draft, &recipients).await;
         let message_id = draft.id.to_string();
         Ok(SubmitResponse {
@@ -88,29 +88,34 @@ impl Acceptor {
         }
     }
 
-    /// Puts the content where its jobs will find it: into them, or into the object store before them.
-    async fn place(&self, draft: &Draft) -> Result<Body, QueueError> {
+    /// Puts the content where its jobs will find it: packed into them, or into the object store before them.
+    async fn place(&self, draft: &Draft) -> Result<Placed, QueueError> {
         if draft.content.len() <= INLINE_LIMIT {
-            return Ok(Body::Inline(draft.content.clone()));
+            let (octets, packing) = Packing::pack(&draft.content);
+            let body = Body::Inline(octets);
+            return Ok(Placed { body, packing });
         }
         // Unique, because a name that is stored again loses what a reader may be in the middle of.
         let unique = MessageId::fresh();
         let name = format!("{}/{}/{unique}", draft.expires_at.as_second(), draft.id);
         self.blobs.put(&name, &draft.content).await?;
-        Ok(Body::Blob(name))
+        Ok(Placed {
+            body: Body::Blob(name),
+            packing: Packing::Plain,
+        })
     }
 
     /// Publishes a job for each recipient; an error only if none was stored.
     async fn publish(
         &self,
         draft: &Draft,
-        body: Body,
+        placed: &Placed,
         earlier: Earlier,
     ) -> Result<Vec<SubmittedRecipient>, Status> {
         let jobs: Vec<Job> = draft
             .recipients
             .iter()
-            .map(|recipient| draft.job(recipient, body.clone()))
+            .map(|recipient| draft.job(recipient, placed))
             .collect();
         let published: Vec<(Job, Result<(), QueueError>)> = stream::iter(jobs)
             .map(|job| async {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use api::v1::{SubmitRequest, submit_request::Content};
 use bytes::Bytes;
-use model::{Address, Body, Class, EgressGroup, Job, JobId, Labels, MessageId, Tenant, Timestamp};
+use model::{
+    Address, Body, Class, EgressGroup, Job, JobId, Labels, MessageId, Packing, Tenant, Timestamp,
+};
 use tonic::Status;
 
 use crate::compose::{compose, to_field};
@@ -40,6 +42,13 @@ pub(crate) struct Draft {
     pub(crate) content: Bytes,
     /// Whether each copy is addressed to its recipient alone.
     pub(crate) individual_to: bool,
+}
+
+/// Where the content was put.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) body: Body,
+    pub(crate) packing: Packing,
 }
 
 impl Draft {
@@ -97,8 +106,8 @@ impl Draft {
         self.idempotency.as_ref().map_or_else(JobId::fresh, derived)
     }
 
-    /// The job for one of the recipients; `body` is where the content was put.
-    pub(crate) fn job(&self, recipient: &Address, body: Body) -> Job {
+    /// The job for one of the recipients; `placed` is where the content was put.
+    pub(crate) fn job(&self, recipient: &Address, placed: &Placed) -> Job {
         let to = self.individual_to.then(|| to_field(recipient));
         let recipient_header = Bytes::from(to.unwrap_or_default());
         Job {
@@ -123,8 +132,9 @@ impl Draft {
             traceparent: String::new(),
             checksum: Job::checksum_of(&recipient_header, &self.content),
             recipient_header,
+            body: placed.body.clone(),
+            packing: placed.packing,
             body_size: self.content.len() as u64,
-            body,
         }
     }
 }
@@ -376,7 +386,11 @@ mod tests {
     #[test]
     fn each_copy_is_addressed_to_its_recipient_alone() {
         let draft = check(request()).unwrap();
-        let job = draft.job(&draft.recipients[1], Body::Inline(draft.content.clone()));
+        let placed = Placed {
+            body: Body::Inline(draft.content.clone()),
+            packing: Packing::Plain,
+        };
+        let job = draft.job(&draft.recipients[1], &placed);
         assert_eq!(&job.recipient_header[..], b"To: eve@example.org\r\n");
         assert_eq!(job.sender.unwrap().to_string(), "ann@example.com");
         assert!(!String::from_utf8_lossy(&draft.content).contains("bob@"));
