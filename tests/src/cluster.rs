@@ -20,6 +20,7 @@ use crate::{Api, Arrivals, PATIENCE, Verbs, eventually, logs, tools, world};
 static TURNS: Semaphore = Semaphore::const_new(1);
 
 /// How a test wants its cluster.
+#[derive(Clone)]
 pub struct Setup {
     program: PathBuf,
     tenants: Vec<String>,
@@ -99,6 +100,12 @@ impl Setup {
     /// Starts the servers and the simulator, when it is this test's turn.
     pub async fn start(self) -> anyhow::Result<Cluster> {
         let turn = TURNS.acquire().await.context("wait for a turn")?;
+        let mut cluster = self.launch().await?;
+        cluster.turn = Some(turn);
+        Ok(cluster)
+    }
+
+    async fn launch(self) -> anyhow::Result<Cluster> {
         tools::install().await?;
         let dir = tempfile::Builder::new().prefix("postrider-e2e-").tempdir();
         let dir = dir.context("make a directory")?;
@@ -121,25 +128,23 @@ impl Setup {
             allowed: self.allowed,
             may_say_anything: self.may_say_anything,
             dir,
-            _turn: turn,
+            turn: None,
         })
     }
 
     /// The same with one ingest service and `workers` workers, which have shared out the lanes.
     pub async fn start_with(self, workers: usize) -> anyhow::Result<Cluster> {
         let mut cluster = self.start().await?;
-        let stack = cluster.stack()?;
-        stack.start_ingest().await?;
-        let workers: Vec<String> = (1..=workers)
-            .map(|number| format!("worker-{number}"))
-            .collect();
-        for worker in &workers {
-            stack.start_worker(worker)?;
-        }
-        if !workers.is_empty() {
-            cluster.shared_out(&workers, PATIENCE).await?;
-        }
+        cluster.start_services(workers).await?;
         Ok(cluster)
+    }
+
+    /// The same twice, side by side, for comparisons: what the machine does besides, it does to both.
+    pub async fn start_pair(self, workers: usize) -> anyhow::Result<(Cluster, Cluster)> {
+        let first = self.clone().start_with(workers).await?;
+        let mut second = self.launch().await?;
+        second.start_services(workers).await?;
+        Ok((first, second))
     }
 
     async fn start_nats(&self, dir: &Path) -> anyhow::Result<Vec<NatsServer>> {
@@ -168,10 +173,26 @@ pub struct Cluster {
     allowed: Vec<&'static str>,
     may_say_anything: bool,
     dir: TempDir,
-    _turn: SemaphorePermit<'static>,
+    /// None where another cluster of the same test has it.
+    turn: Option<SemaphorePermit<'static>>,
 }
 
 impl Cluster {
+    async fn start_services(&mut self, workers: usize) -> anyhow::Result<()> {
+        let stack = self.stack()?;
+        stack.start_ingest().await?;
+        let workers: Vec<String> = (1..=workers)
+            .map(|number| format!("worker-{number}"))
+            .collect();
+        for worker in &workers {
+            stack.start_worker(worker)?;
+        }
+        if workers.is_empty() {
+            return Ok(());
+        }
+        self.shared_out(&workers, PATIENCE).await
+    }
+
     /// The processes.
     pub fn stack(&mut self) -> anyhow::Result<&mut Stack> {
         self.stack.as_mut().context("the cluster has been stopped")
