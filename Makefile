@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults backlog sabotage powercut bench-smtp fuzz bench bench-quick \
+.PHONY: help tools build demo up fmt lint docs config-reference test faults isolation backlog sabotage powercut bench-smtp fuzz bench bench-quick \
   bench-tools smuggling peers check
 
 help: ## Show this list
@@ -38,9 +38,13 @@ faults: tools ## Kill and stop things under 20,000 messages, half an hour; POSTR
 	POSTRIDER_TEST_MESSAGES=20000 POSTRIDER_TEST_STANDSTILL=40 cargo test --release --package tests --test e2e -- \
 	  --nocapture --test-threads 1 a_killed_ a_stopped_ a_full_
 
+isolation: tools ## Time other tenants' mail beside a quiet cluster while providers hang, defer and turn away, and while a campaign passes
+	POSTRIDER_TEST_NOISE=0 cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 \
+	  a_provider_that_hangs a_campaign_delays
+
 backlog: tools ## A million messages behind a stopped provider, then a campaign of a million: half an hour each, 25 GB of disk
 	POSTRIDER_BACKLOG_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
-	POSTRIDER_CAMPAIGN_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
+	POSTRIDER_CAMPAIGN_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} POSTRIDER_TEST_NOISE=0 \
 	  cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 a_backlog_costs a_campaign_delays
 
 sabotage: tools ## Break the product's promises one by one, and see that a test notices each
