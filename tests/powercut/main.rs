@@ -10,13 +10,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use api::v1::SubmitRequest;
-use api::v1::submit_request::Content;
 use async_nats::jetstream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mailsim::config::{RawDownWindow, RawProvider};
 use rand::RngExt as _;
-use tests::{Cluster, Disk, Setup, eventually, letter, messages, provider};
+use tests::{Cluster, Disk, Setup, eventually, letter_of, messages, provider};
 use tonic::Code;
 
 /// Built by cargo before these tests run.
@@ -182,7 +180,7 @@ async fn accept_until_cut(
     let api = cluster.api(0)?;
     let submit = |number: usize| {
         let (api, (to, size)) = (api.clone(), mail(number));
-        async move { api.submit(request(&to, size)).await.map(|_| to) }
+        async move { api.submit(letter_of(size, &to)).await.map(|_| to) }
     };
     let numbers = cut * NUMBERS..(cut + 1) * NUMBERS;
     eventually("messages are accepted", PATIENCE, async || {
@@ -291,14 +289,4 @@ async fn arrived(cluster: &Cluster, accepted: &HashSet<String>) -> anyhow::Resul
         Ok((all || since.elapsed() > QUIET).then_some(arrived))
     })
     .await
-}
-
-/// A letter of at least `size` octets.
-fn request(to: &str, size: usize) -> SubmitRequest {
-    const LINE: &str = "Thank you for your order.\n";
-    let mut request = letter(to);
-    if let Some(Content::Parts(parts)) = &mut request.content {
-        parts.text = LINE.repeat(size.div_ceil(LINE.len()));
-    }
-    request
 }

@@ -10,6 +10,7 @@ use api::v1::{
     Class, Event, EventKind, MessageParts, SubmitBatchRequest, SubmitRequest, SubmitResponse,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rand::RngExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Api;
@@ -18,6 +19,8 @@ use crate::Api;
 const IN_FLIGHT: usize = 32;
 /// Messages in one batch.
 const BATCH: usize = 500;
+
+const LINE: usize = 70;
 
 /// A letter to one recipient.
 pub fn letter(to: &str) -> SubmitRequest {
@@ -30,6 +33,20 @@ pub fn bulk(to: &str) -> SubmitRequest {
         class: Class::Bulk.into(),
         ..letter(to)
     }
+}
+
+/// A letter of at least `size` octets, which no packing makes fewer.
+pub fn letter_of(size: usize, to: &str) -> SubmitRequest {
+    let mut request = letter(to);
+    if let Some(Content::Parts(parts)) = &mut request.content {
+        let mut random = rand::rng();
+        let mut line = || -> String {
+            let letters = (0..LINE).map(|_| char::from(random.random_range(b'!'..=b'~')));
+            letters.chain(['\n']).collect()
+        };
+        parts.text = (0..size.div_ceil(LINE)).map(|_| line()).collect();
+    }
+    request
 }
 
 /// A letter to several recipients.
