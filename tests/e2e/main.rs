@@ -2,6 +2,7 @@
 
 mod a_backlog_costs_little;
 mod a_batch_is_accepted_item_by_item;
+mod a_big_provider_has_lanes_of_its_own;
 mod a_campaign_delays_no_other_tenant;
 mod a_campaign_stands_in_front_of_nobody;
 mod a_client_that_reads_nothing_delays_nobody;
