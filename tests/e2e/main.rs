@@ -13,6 +13,7 @@ mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;
 mod a_killed_worker_loses_no_job;
+mod a_lane_at_its_providers_limit_is_not_pulled;
 mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
 mod a_lost_hold_stays_lost;

@@ -29,8 +29,8 @@ pub struct RawNats {
     /// Streams that the recipients' domains are spread over: 4 suit a single server and a small cluster, 8 three servers
     /// with many cores. The same in every process.
     pub lanes: u32,
-    /// Providers that have lanes of their own, beside those over which all other domains are spread. The same in every
-    /// process.
+    /// Providers that have lanes of their own, beside those over which all other domains are spread. For the few with much of
+    /// the mail: every lane has four streams, and every stream its part of `delivery.window`. The same in every process.
     pub own_lanes: Vec<RawOwnLanes>,
     /// The most that messages ready to be sent may occupy; ingest refuses more.
     pub ready_bytes: String,
