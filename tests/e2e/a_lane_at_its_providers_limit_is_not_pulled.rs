@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use api::v1::SubmitRequest;
 use mailsim::config::RawProvider;
 use serde_json::Value;
 use tests::{
-    Books, Cluster, PATIENCE, Setup, bulk, eventually, limited, own_lanes, provider, submit_all,
+    Books, Cluster, PATIENCE, Setup, bulk, eventually, letter, limited, own_lanes, provider,
+    submit_all,
 };
 use tokio::time::Instant;
 
@@ -15,6 +17,8 @@ use super::PROGRAM;
 use super::broker;
 
 const FEW: usize = 40;
+/// Seconds: half of what the few take at two a second.
+const LIFETIME: u32 = 10;
 /// Messages a second that a slow provider takes.
 const RATE: u32 = 40;
 /// So many that a provider at this rate is slow.
@@ -125,6 +129,34 @@ async fn another_providers_mail_in_its_lanes_is_parked_as_any_other() -> anyhow:
         .read_until_ended(FEW, &mut globex.events().await?, PATIENCE)
         .await?;
     are_parked(&cluster, "DB-default-gmail-0").await?;
+    cluster.finish().await
+}
+
+/// What waits in hand until its time is over is not sent.
+#[tokio::test]
+async fn what_has_its_turn_too_late_is_not_sent() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).configured(|config| {
+        config.nats.own_lanes = vec![own_lanes("limited", &["limited.example"], 1)];
+        config.delivery.providers = vec![limited("limited", 2)];
+        config.mailsim.providers = vec![provider("limited")];
+    });
+    let cluster = setup.start_with(1).await?;
+    let (api, mut books) = (cluster.api(0)?, Books::default());
+    let letters = (0..FEW).map(|number| SubmitRequest {
+        lifetime_seconds: LIFETIME,
+        ..letter(&format!("customer{number}@limited.example"))
+    });
+    submit_all(&api, letters, |answer| books.accepted(answer)).await?;
+    books
+        .read_until_ended(FEW, &mut api.events().await?, PATIENCE)
+        .await?;
+    let reconciled = books.reconcile(cluster.ledger()?);
+    assert!(reconciled.faults.is_empty(), "{:#?}", reconciled.faults);
+    let endings = reconciled.endings;
+    println!("{endings:?}");
+    assert_eq!(endings.len(), 2, "{endings:?}");
+    assert!(endings["EVENT_KIND_EXPIRED"] >= FEW / 4, "{endings:?}");
+    assert!(endings["EVENT_KIND_DELIVERED"] >= FEW / 4, "{endings:?}");
     cluster.finish().await
 }
 
