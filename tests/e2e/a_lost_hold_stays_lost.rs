@@ -26,7 +26,7 @@ async fn a_lost_hold_stays_lost_whatever_becomes_of_the_job() -> anyhow::Result<
     })
     .await?;
     let (class, domain) = (Class::Bulk, "gmail.example".parse::<Domain>()?);
-    let lane = queue.lanes().lane(&domain).clone();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
     let payload = Bytes::from_static(b"a job");
     let publisher = queue.publisher();
     publisher

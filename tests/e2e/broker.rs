@@ -24,6 +24,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         sync: SyncPolicy::AllowLazy,
         replicas: 1,
         hashed_lanes: 4,
+        own_lanes: vec![],
         egress_group: EgressGroup::default(),
         ready_bytes: ByteSize(1 << 30),
         event_bytes: ByteSize(1 << 30),

@@ -36,7 +36,7 @@ async fn copy(url: &str) -> anyhow::Result<()> {
     let queue = Queue::connect(broker::settings(url)).await?;
     let (holds, _) = queue.holds();
     let (class, domain) = (Class::Transactional, "gmail.example".parse::<Domain>()?);
-    let lane = queue.lanes().lane(&domain).clone();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
     let puller = queue.puller(&lane, class, Stage::Ready, &holds).await?;
     let taken: Vec<Taken> = puller.pull(1).await?.try_collect().await?;
     let Some(Taken::Job(job)) = taken.into_iter().next() else {

@@ -138,7 +138,7 @@ async fn each_job_of_a_bundle_is_found_and_put_back_once() -> anyhow::Result<()>
     assert_eq!(unknown, None);
 
     let (holds, _) = queue.holds();
-    let lane = queue.lanes().lane(&domain).clone();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
     let puller = queue.puller(&lane, class, Stage::Deferred, &holds).await?;
     let (mut came, mut bundles, mut repeated) = (HashSet::new(), HashSet::new(), false);
     // The last pull brings nothing.
@@ -267,7 +267,7 @@ async fn what_was_stored_together_comes_though_the_answer_is_lost() -> anyhow::R
     assert!(answers.iter().any(Result::is_err), "all was answered");
 
     let (holds, _) = queue.holds();
-    let lane = queue.lanes().lane(&domain).clone();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
     let puller = queue.puller(&lane, Class::Bulk, Stage::Deferred, &holds);
     let puller = puller.await?;
     eventually("all jobs come", PATIENCE, async || {

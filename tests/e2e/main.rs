@@ -2,6 +2,7 @@
 
 mod a_backlog_costs_little;
 mod a_batch_is_accepted_item_by_item;
+mod a_big_provider_has_lanes_of_its_own;
 mod a_campaign_delays_no_other_tenant;
 mod a_campaign_stands_in_front_of_nobody;
 mod a_client_that_reads_nothing_delays_nobody;
@@ -12,6 +13,7 @@ mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;
 mod a_killed_worker_loses_no_job;
+mod a_lane_at_its_providers_limit_is_not_pulled;
 mod a_lane_follows_the_living;
 mod a_large_message_arrives_intact;
 mod a_lost_hold_stays_lost;

@@ -190,7 +190,7 @@ impl<'cluster> Stream<'cluster> {
         stage: Stage,
     ) -> anyhow::Result<Self> {
         let domain = "gmail.example".parse::<Domain>()?;
-        let lane = queue.lanes().lane(&domain).clone();
+        let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
         let puller = queue.puller(&lane, CLASS, stage, holds).await?;
         let name = puller.stream();
         let client = async_nats::connect(cluster.nats_url()?).await?;

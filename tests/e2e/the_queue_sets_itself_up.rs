@@ -1,7 +1,7 @@
 //! Whoever starts first makes the streams; starting again changes nothing, or exactly what the configuration changed.
 
 use postrider::local::Service;
-use tests::{Api, Books, PATIENCE, Setup, letter};
+use tests::{Api, Books, PATIENCE, Setup, letter, own_lanes};
 
 use super::PROGRAM;
 use super::broker;
@@ -45,7 +45,10 @@ async fn services_that_start_together_on_an_empty_queue_all_come_up() -> anyhow:
 #[tokio::test]
 async fn a_changed_setting_is_carried_over_to_the_streams_on_the_next_start() -> anyhow::Result<()>
 {
-    let setup = Setup::new(PROGRAM).configured(|config| config.nats.ready_bytes = "64MiB".into());
+    let setup = Setup::new(PROGRAM).configured(|config| {
+        config.nats.ready_bytes = "64MiB".into();
+        config.nats.own_lanes = vec![own_lanes("gmail", &["gmail.example"], 2)];
+    });
     let mut cluster = setup.start_with(0).await?;
     assert_about(ready_bytes(cluster.nats_url()?).await?, 64 << 20);
     cluster.api(0)?.submit(letter("ann@gmail.example")).await?;
@@ -89,7 +92,7 @@ async fn a_lane_that_still_holds_mail_cannot_be_configured_away() -> anyhow::Res
     assert_eq!(cluster.ends("worker-1").await?, Some(1));
     let log = cluster.log("worker-1")?;
     assert!(
-        log.contains("stream T-default-h") && log.contains("set the former number"),
+        log.contains("stream T-default-h") && log.contains("set the former lanes"),
         "{log}"
     );
     cluster.finish().await

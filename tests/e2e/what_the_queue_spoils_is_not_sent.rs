@@ -126,7 +126,7 @@ async fn take(queue: &Queue) -> anyhow::Result<(Job, Hold)> {
 /// Where it stands.
 fn address(queue: &Queue) -> anyhow::Result<(Class, Domain, Lane)> {
     let domain = "gmail.example".parse()?;
-    let lane = queue.lanes().lane(&domain).clone();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
     Ok((Class::Transactional, domain, lane))
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mailsim::ledger::{self, Entry};
-use model::{ByteSize, EgressGroup};
-use postrider::config::RawConfig;
+use model::ByteSize;
+use postrider::config::{Nats, RawConfig, RawNats};
 use postrider::local::{Child, NatsServer, Service, Stack, StackOptions, SyncInterval};
 use queue::{Lane, LaneMap};
 use serde_json::Value;
@@ -124,7 +124,7 @@ impl Setup {
         Ok(Cluster {
             stack: Some(stack),
             program: self.program,
-            lanes: LaneMap::hashed(&EgressGroup::default(), self.config.nats.lanes),
+            lanes: lane_map(&self.config.nats)?,
             allowed: self.allowed,
             may_say_anything: self.may_say_anything,
             dir,
@@ -278,17 +278,26 @@ impl Cluster {
         .await
     }
 
-    /// Waits until `workers` have shared out the lanes: each lane has one, or, where there are more workers than lanes of a
-    /// kind, each worker one lane.
+    /// Changes the configuration file; what runs keeps to what it has read.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut RawConfig)) -> anyhow::Result<()> {
+        let config = self.stack()?.reconfigure(change)?;
+        self.lanes = lane_map(&config.nats)?;
+        Ok(())
+    }
+
+    /// Waits until `workers` have shared out the lanes: each lane has one, or, where there are more workers than hashed or
+    /// overflow lanes, each worker one of these.
     pub async fn shared_out(
         &self,
         workers: &[impl AsRef<str> + Debug],
         patience: Duration,
     ) -> anyhow::Result<()> {
         let what = format!("{workers:?} share out the lanes");
-        let (overflow, hashed): (Vec<&Lane>, Vec<&Lane>) =
-            self.lanes.lanes().partition(|lane| lane.is_overflow());
-        let pulled = hashed.len().max(workers.len()) + overflow.len().max(workers.len());
+        let (own, shared): (Vec<&Lane>, Vec<&Lane>) =
+            self.lanes.lanes().partition(|lane| lane.owner().is_some());
+        let overflow = shared.iter().filter(|lane| lane.is_overflow()).count();
+        let hashed = shared.len() - overflow;
+        let pulled = hashed.max(workers.len()) + overflow.max(workers.len()) + own.len();
         eventually(&what, patience, async || {
             let mut all = Vec::new();
             for worker in workers {
@@ -297,13 +306,13 @@ impl Cluster {
             let is_shared_out = all.len() == pulled;
             all.sort();
             all.dedup();
-            Ok((is_shared_out && all.len() == hashed.len() + overflow.len()).then_some(()))
+            Ok((is_shared_out && all.len() == shared.len() + own.len()).then_some(()))
         })
         .await
     }
 
     /// The lanes a worker has by its own last word.
-    fn leased(&self, worker: &str) -> anyhow::Result<Vec<String>> {
+    pub fn leased(&self, worker: &str) -> anyhow::Result<Vec<String>> {
         let log = self.log(worker)?;
         let Some(line) = log.lines().rfind(|line| line.contains("lanes leased")) else {
             return Ok(Vec::new());
@@ -374,6 +383,16 @@ impl Cluster {
         eprint!("{}", logs::tails(self.dir.path()));
         self.dir.disable_cleanup(true);
     }
+}
+
+fn lane_map(raw: &RawNats) -> anyhow::Result<LaneMap> {
+    let nats = Nats::try_from(raw.clone()).context("read the section nats")?;
+    let settings = nats.settings(Duration::ZERO);
+    Ok(LaneMap::new(
+        &settings.egress_group,
+        settings.hashed_lanes,
+        &settings.own_lanes,
+    ))
 }
 
 impl Drop for Cluster {

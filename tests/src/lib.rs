@@ -38,4 +38,4 @@ pub use self::strings::{around, canonical, line_ends_and_dots};
 pub use self::stubborn::{Answered, keyed, submit_stubbornly};
 pub use self::verbs::{Printed, Verbs};
 pub use self::wait::{PATIENCE, eventually};
-pub use self::world::{limited, odd_provider, provider, world};
+pub use self::world::{limited, odd_provider, own_lanes, provider, world};

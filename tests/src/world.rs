@@ -2,7 +2,7 @@
 
 use delivery::config::RawLimits;
 use mailsim::config::{Policy, RawDownWindow, RawMx, RawProvider, Tls};
-use postrider::config::RawConfig;
+use postrider::config::{RawConfig, RawOwnLanes};
 
 /// Providers as the demo has them, and one that takes no mail at all.
 pub fn world() -> RawConfig {
@@ -73,5 +73,14 @@ pub fn odd_provider(name: &str, tls: Tls, manners: &str) -> RawProvider {
         tls,
         manners: manners.map(str::to_owned).collect(),
         ..provider(name)
+    }
+}
+
+/// What all services are told of a provider with `lanes` lanes of its own.
+pub fn own_lanes(name: &str, domains: &[&str], lanes: u32) -> RawOwnLanes {
+    RawOwnLanes {
+        name: name.into(),
+        domains: domains.iter().map(ToString::to_string).collect(),
+        lanes,
     }
 }

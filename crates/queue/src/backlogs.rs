@@ -19,14 +19,14 @@ pub struct Backlogs {
 }
 
 impl Backlogs {
-    /// Nothing known yet, and the task that asks for every hashed lane, twice a second.
+    /// Nothing known yet, and the task that asks for every lane but the overflow, twice a second.
     pub(crate) fn follow(
         jetstream: jetstream::Context,
         lanes: &LaneMap,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let backlogs = Self::default();
-        let hashed = lanes.lanes().filter(|lane| !lane.is_overflow());
-        let streams = hashed
+        let asked = lanes.lanes().filter(|lane| !lane.is_overflow());
+        let streams = asked
             .flat_map(|lane| Class::ALL.map(|class| lane.stream(class, Stage::Ready)))
             .collect();
         (backlogs.clone(), backlogs.keep(jetstream, streams))

@@ -68,7 +68,11 @@ impl Queue {
             .max_ack_inflight(MAX_IN_FLIGHT)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        let lanes = LaneMap::hashed(&settings.egress_group, settings.hashed_lanes);
+        let lanes = LaneMap::new(
+            &settings.egress_group,
+            settings.hashed_lanes,
+            &settings.own_lanes,
+        );
         Ok(Self {
             client,
             publisher: Publisher::new(jetstream.clone(), lanes.clone()),

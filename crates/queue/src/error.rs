@@ -123,7 +123,8 @@ pub enum SetupError {
     },
     /// A stream that this configuration does not know still holds mail.
     #[error(
-        "stream {stream} holds {messages} messages, and nats.lanes no longer includes it: set the former number until they are sent"
+        "stream {stream} holds {messages} messages, and nats.lanes and nats.own_lanes no longer include it: set the former lanes \
+         until they are sent"
     )]
     OrphanedLane {
         /// Which stream.

@@ -1,13 +1,17 @@
-//! Which stream a job stands in.
+//! A line of jobs, and the streams and subjects it has.
 //!
 //! A lane is a share of the destinations; each has one stream for every class and stage. Domains are subjects and
 //! never consumers (ADR 3). What a tenant has waiting above its share of a lane goes to an overflow lane, out of the way of
-//! others (ADR 15).
+//! others (ADR 15). A big provider has lanes of its own (ADR 26).
+//!
+//! Invariant: no two lanes of an installation have the same key. Those of hashed and overflow lanes are a letter and a number,
+//! those of own lanes a name without '-', a '-' and a number.
 
 use std::fmt;
 
-use model::{Class, Domain, EgressGroup, JobId, Tenant};
-use sha2::{Digest, Sha256};
+use model::{Class, Domain, EgressGroup, JobId};
+
+use crate::LaneName;
 
 /// Whether a job is ready to be sent or waits for its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,22 +28,14 @@ impl Stage {
 }
 
 /// What a lane is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Kind {
     /// A share of the domains.
     Hashed,
-    /// Ready jobs of tenants that have more waiting than their share of a hashed lane.
+    /// Ready jobs of tenants that have more waiting than their share of another lane.
     Overflow,
-}
-
-impl Kind {
-    /// What the lane's key begins with.
-    fn letter(self) -> char {
-        match self {
-            Self::Hashed => 'h',
-            Self::Overflow => 'o',
-        }
-    }
+    /// A share of the jobs for one provider, which this domain stands for.
+    Own(Domain),
 }
 
 /// One line of jobs within an egress group.
@@ -51,7 +47,30 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Its name within the egress group: "h0", or "o0" for an overflow lane.
+    /// Number `number` of those that share the domains.
+    pub(crate) fn hashed(group: &EgressGroup, number: u32) -> Self {
+        Self::new(group, format!("h{number}"), Kind::Hashed)
+    }
+
+    /// Number `number` of those that take what is above a tenant's share.
+    pub(crate) fn overflow(group: &EgressGroup, number: u32) -> Self {
+        Self::new(group, format!("o{number}"), Kind::Overflow)
+    }
+
+    /// Number `number` of those that the provider of `owner` has for itself.
+    pub(crate) fn own(group: &EgressGroup, name: &LaneName, number: u32, owner: &Domain) -> Self {
+        Self::new(group, format!("{name}-{number}"), Kind::Own(owner.clone()))
+    }
+
+    fn new(group: &EgressGroup, key: String, kind: Kind) -> Self {
+        Self {
+            group: group.clone(),
+            key,
+            kind,
+        }
+    }
+
+    /// Its name within the egress group: "h0", "o0" for an overflow lane, "gmail-0" for a provider's own.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -61,10 +80,18 @@ impl Lane {
         self.kind == Kind::Overflow
     }
 
+    /// The domain that stands for the provider whose own lane this is; `None` for every other.
+    pub fn owner(&self) -> Option<&Domain> {
+        match &self.kind {
+            Kind::Own(owner) => Some(owner),
+            Kind::Hashed | Kind::Overflow => None,
+        }
+    }
+
     /// The stages it has streams for. A job that is deferred goes to the lane of its domain, wherever it came from.
     pub fn stages(&self) -> &'static [Stage] {
         match self.kind {
-            Kind::Hashed => &Stage::ALL,
+            Kind::Hashed | Kind::Own(_) => &Stage::ALL,
             Kind::Overflow => &[Stage::Ready],
         }
     }
@@ -139,116 +166,47 @@ impl fmt::Display for Lane {
     }
 }
 
-/// Assigns jobs to lanes. Every process of an installation must use the same map.
-#[derive(Debug, Clone)]
-pub struct LaneMap {
-    hashed: Vec<Lane>,
-    overflow: Vec<Lane>,
-}
-
-impl LaneMap {
-    /// `count` lanes, at least one, that share the domains of `group` by hash, and half as many overflow lanes.
-    pub fn hashed(group: &EgressGroup, count: u32) -> Self {
-        let count = count.max(1);
-        let lanes = |kind: Kind, count: u32| {
-            let lane = |number| Lane {
-                group: group.clone(),
-                key: format!("{}{number}", kind.letter()),
-                kind,
-            };
-            (0..count).map(lane).collect()
-        };
-        Self {
-            hashed: lanes(Kind::Hashed, count),
-            overflow: lanes(Kind::Overflow, count.div_ceil(2)),
-        }
-    }
-
-    /// The lane of `domain`, by rendezvous hashing: a changed number of lanes moves as few domains as can be.
-    pub fn lane(&self, domain: &Domain) -> &Lane {
-        heaviest(&self.hashed, domain.as_str())
-    }
-
-    /// The lane for jobs of `tenant` that would stand in front of other tenants' in the lane of their domain.
-    pub fn overflow(&self, tenant: &Tenant) -> &Lane {
-        heaviest(&self.overflow, tenant.as_str())
-    }
-
-    /// Every lane, of either kind.
-    pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.hashed.iter().chain(&self.overflow)
-    }
-}
-
-/// The lane that claims `key` most.
-fn heaviest<'a>(lanes: &'a [Lane], key: &str) -> &'a Lane {
-    let weight = |lane: &&Lane| weight(&lane.key, key);
-    // There is at least one, so there is a heaviest.
-    lanes.iter().max_by_key(weight).unwrap_or(&lanes[0])
-}
-
-/// How strongly `claimant` claims `key`: the same in every build and on every machine (rendezvous hashing).
-pub(crate) fn weight(claimant: &str, key: &str) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(claimant)
-        .chain_update(b"/")
-        .chain_update(key)
-        .finalize()
-        .into()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
-
-    fn domain(number: u32) -> Domain {
-        format!("d{number}.example").parse().unwrap()
-    }
 
     #[test]
     fn a_lane_names_its_streams_and_subjects_as_the_design_has_them() {
-        let map = LaneMap::hashed(&EgressGroup::default(), 1);
-        let lane = map.lane(&domain(1));
+        let lane = Lane::hashed(&EgressGroup::default(), 0);
         assert_eq!(
             lane.stream(Class::Transactional, Stage::Ready),
             "T-default-h0"
         );
         assert_eq!(lane.stream(Class::Bulk, Stage::Deferred), "DB-default-h0");
+        let domain = "d1.example".parse().unwrap();
         assert_eq!(
-            lane.ready_subject(Class::Bulk, &domain(1)),
+            lane.ready_subject(Class::Bulk, &domain),
             "q.b.default.h0.d1_example"
         );
         assert_eq!(lane.due_subject(Class::Transactional), "dr.t.default.h0");
     }
 
     #[test]
-    fn overflow_lanes_hold_ready_jobs_alone() {
-        let map = LaneMap::hashed(&EgressGroup::default(), 2);
-        let lane = map.overflow(&"acme".parse().unwrap());
-        assert!(lane.is_overflow() && lane.key().starts_with('o'));
-        assert_eq!(lane.stages(), [Stage::Ready]);
-        assert_eq!(map.lanes().count(), 3);
+    fn an_own_lane_names_its_provider_and_has_streams_of_every_kind() {
+        let (name, owner) = ("gmail".parse().unwrap(), "gmail.com".parse().unwrap());
+        let lane = Lane::own(&EgressGroup::default(), &name, 1, &owner);
+        assert_eq!(lane.owner(), Some(&owner));
+        assert_eq!(lane.stages(), Stage::ALL);
+        assert_eq!(
+            lane.stream(Class::Bulk, Stage::Deferred),
+            "DB-default-gmail-1"
+        );
+        assert_eq!(
+            lane.ready_subject(Class::Transactional, &owner),
+            "q.t.default.gmail-1.gmail_com"
+        );
+        assert_eq!(lane.due_subject(Class::Bulk), "dr.b.default.gmail-1");
     }
 
     #[test]
-    fn domains_spread_over_the_lanes_and_few_move_when_one_is_added() {
-        let (four, five) = (
-            LaneMap::hashed(&EgressGroup::default(), 4),
-            LaneMap::hashed(&EgressGroup::default(), 5),
-        );
-        let mut sizes: HashMap<&Lane, u32> = HashMap::new();
-        let mut moved = 0;
-        for number in 0..2000 {
-            let domain = domain(number);
-            *sizes.entry(four.lane(&domain)).or_default() += 1;
-            moved += u32::from(four.lane(&domain) != five.lane(&domain));
-        }
-        assert!(
-            sizes.len() == 4 && sizes.values().all(|size| (400..600).contains(size)),
-            "{sizes:?}"
-        );
-        assert!((300..500).contains(&moved), "{moved}");
+    fn overflow_lanes_hold_ready_jobs_alone() {
+        let lane = Lane::overflow(&EgressGroup::default(), 0);
+        assert!(lane.is_overflow() && lane.owner().is_none());
+        assert_eq!((lane.key(), lane.stages()), ("o0", &[Stage::Ready][..]));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{Client, StatusCode, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use model::{Class, Timestamp};
+use model::{Class, Domain, Timestamp};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
@@ -59,6 +59,8 @@ pub struct Pulled {
     pub stage: Stage,
     /// Whether it came through an overflow lane: a repeated call may have put the same job into its domain's lane.
     pub overflowed: bool,
+    /// The domain that stands for the provider whose own lane it came from.
+    pub owner: Option<Domain>,
     /// The claim on it.
     pub hold: Hold,
 }
@@ -179,6 +181,7 @@ impl Puller {
             stored_at,
             stage: self.stage,
             overflowed: self.lane.is_overflow(),
+            owner: self.lane.owner().cloned(),
             hold,
         })))
     }

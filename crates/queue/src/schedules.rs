@@ -1,4 +1,4 @@
-//! Schedules: of one job, or of a bundle of them (ADR 4, ADR 19).
+//! Schedules: of one job, or of a bundle of them (ADR 4, ADR 19). Those that stand already: `waiting.rs`.
 
 use std::time::Duration;
 
@@ -11,15 +11,12 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use model::{Class, Clock as _, Domain, JobId, Sabotage, SystemClock, Timestamp};
-use tokio::time::Instant;
 
-use crate::bundle::{self, Sharing, Standing, WaitingJob};
+use crate::bundle::{self, Sharing, WaitingJob};
 use crate::commit::{self, Entry};
 use crate::group::Committed;
 use crate::{Bundle, Lane, Publisher, QueueError, Stage};
 
-/// How old a reading of the lists may be when a job that came again is looked for: less than a job needs to come again.
-const A_MOMENT_AGO: Duration = Duration::from_secs(3);
 /// How long to try to find what was perhaps stored.
 const FINDING: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -46,13 +43,14 @@ impl Publisher {
             true => Sharing::Own,
             false => sharing,
         };
+        let lane = self.lanes.lane(to, job);
         let job = WaitingJob {
             id: job,
             at,
             payload,
             sharing,
         };
-        self.store_waiting(self.lanes.lane(to), class, job).await
+        self.store_waiting(lane, class, job).await
     }
 
     /// Stores a job's schedule, together with others where others come with it.
@@ -228,151 +226,6 @@ impl Publisher {
         self.purge(lane, class, &listed).await
     }
 
-    /// The payload of a job's pending schedule, if it has one.
-    pub async fn pending_schedule(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-    ) -> Result<Option<Bytes>, QueueError> {
-        let lane = self.lanes.lane(to);
-        let stream = self.deferred_stream(lane, class).await?;
-        match last(&stream, &lane.schedule_subject(class, job)).await? {
-            Some(pending) => Ok(Some(pending.payload)),
-            // A job comes again long after its schedule was stored.
-            None => {
-                let now = Instant::now();
-                let since = now.checked_sub(A_MOMENT_AGO).unwrap_or(now);
-                let bundle = self.bundle_with(&stream, lane, class, job, since).await?;
-                Ok(bundle.and_then(|bundle| bundle.payload(job)))
-            }
-        }
-    }
-
-    /// The bundle that a job waits in, as the lists were at `since` or later.
-    async fn bundle_with(
-        &self,
-        stream: &Stream<()>,
-        lane: &Lane,
-        class: Class,
-        job: JobId,
-        since: Instant,
-    ) -> Result<Option<Standing>, QueueError> {
-        let name = lane.stream(class, Stage::Deferred);
-        let Some(finder) = self.finders.get(&name) else {
-            return Ok(None);
-        };
-        let lists = lane.list_subject(class, "*");
-        let found = finder
-            .find(&self.jetstream, &name, &lists, job, since)
-            .await?;
-        match found.as_deref().and_then(|list| list.rsplit_once('.')) {
-            Some((_, id)) => standing(stream, lane, class, id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Makes a job that waits for its time due at once. One that fires meanwhile, or waits for nothing, is left alone.
-    pub async fn hasten(&self, class: Class, to: &Domain, job: JobId) -> Result<(), QueueError> {
-        let (lane, now) = (self.lanes.lane(to), Instant::now());
-        let stream = self.deferred_stream(lane, class).await?;
-        if let Some(own) = last(&stream, &lane.schedule_subject(class, job)).await? {
-            return self
-                .fire(lane, class, job, own.sequence, own.payload)
-                .await
-                .map(drop);
-        }
-        let bundle = self.bundle_with(&stream, lane, class, job, now).await?;
-        let Some(bundle) = bundle else {
-            return Ok(());
-        };
-        let Some(payload) = bundle.payload(job) else {
-            return Ok(());
-        };
-        // Where what follows fails, the job comes twice, and the second finds how the first has ended.
-        self.fire(lane, class, job, 0, payload).await?;
-        self.take_out(&stream, lane, class, bundle, job).await
-    }
-
-    /// Schedules a job at once in place of what stands at `sequence` under its own subject. What fires between the two
-    /// calls would be sent and come back as a second job.
-    async fn fire(
-        &self,
-        lane: &Lane,
-        class: Class,
-        job: JobId,
-        sequence: u64,
-        payload: Bytes,
-    ) -> Result<(), QueueError> {
-        let mut headers = schedule_headers(Timestamp::UNIX_EPOCH, lane.due_subject(class));
-        headers.insert(
-            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            HeaderValue::from(sequence),
-        );
-        let due = Entry {
-            subject: lane.schedule_subject(class, job),
-            headers,
-            payload,
-        };
-        match self.publish_once(due).await {
-            Ok(_) | Err(QueueError::Superseded) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes a job out of a bundle that waits, or leaves it there where the bundle fires first.
-    async fn take_out(
-        &self,
-        stream: &Stream<()>,
-        lane: &Lane,
-        class: Class,
-        mut bundle: Standing,
-        job: JobId,
-    ) -> Result<(), QueueError> {
-        loop {
-            bundle.jobs.retain(|(id, _)| *id != job);
-            let subject = lane.bundle_subject(class, &bundle.id);
-            let listed = lane.list_subject(class, &bundle.id);
-            if bundle.jobs.is_empty() {
-                self.purge(lane, class, &subject).await?;
-                return self.purge(lane, class, &listed).await;
-            }
-            let (payload, _) = bundle::encode(bundle.jobs.iter().map(|(id, job)| (*id, job)));
-            let mut headers = bundle.headers;
-            headers.insert(
-                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-                HeaderValue::from(bundle.sequence),
-            );
-            let rest = Entry {
-                subject,
-                headers,
-                payload,
-            };
-            match self.publish_once(rest).await {
-                Ok(_) => return Ok(()),
-                Err(QueueError::Superseded) => {}
-                Err(error) => return Err(error),
-            }
-            // Another was taken out meanwhile, or it has fired.
-            match standing(stream, lane, class, &bundle.id).await? {
-                Some(now) => bundle = now,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Removes a job's pending schedule, if it has one.
-    pub async fn purge_schedule(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-    ) -> Result<(), QueueError> {
-        let lane = self.lanes.lane(to);
-        self.purge(lane, class, &lane.schedule_subject(class, job))
-            .await
-    }
-
     /// Removes what stands under a subject of a stream of deferred jobs.
     pub(crate) async fn purge(
         &self,
@@ -389,7 +242,11 @@ impl Publisher {
             .map_err(QueueError::refused)
     }
 
-    async fn deferred_stream(&self, lane: &Lane, class: Class) -> Result<Stream<()>, QueueError> {
+    pub(crate) async fn deferred_stream(
+        &self,
+        lane: &Lane,
+        class: Class,
+    ) -> Result<Stream<()>, QueueError> {
         let name = lane.stream(class, Stage::Deferred);
         self.jetstream
             .get_stream_no_info(name)
@@ -435,40 +292,19 @@ fn bundle_schedule<'a>(
     vec![schedule, list]
 }
 
-fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {
+/// A schedule that puts its payload under `due_subject` at `at`.
+pub(crate) fn schedule_headers(at: Timestamp, due_subject: String) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_SCHEDULE, format!("@at {at}"));
     headers.insert(NATS_SCHEDULE_TARGET, due_subject);
     headers
 }
 
-/// The bundle with this id, if it has not fired.
-async fn standing(
-    stream: &Stream<()>,
-    lane: &Lane,
-    class: Class,
-    id: &str,
-) -> Result<Option<Standing>, QueueError> {
-    let Some(message) = last(stream, &lane.bundle_subject(class, id)).await? else {
-        return Ok(None);
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(bundle::HEADER, id);
-    for name in [NATS_SCHEDULE, NATS_SCHEDULE_TARGET] {
-        if let Some(value) = message.headers.get(name.clone()) {
-            headers.insert(name, value.clone());
-        }
-    }
-    Ok(Some(Standing {
-        id: id.to_owned(),
-        sequence: message.sequence,
-        headers,
-        jobs: bundle::decode(message.payload)?,
-    }))
-}
-
 /// The last message of a subject, if it has one.
-async fn last(stream: &Stream<()>, subject: &str) -> Result<Option<StreamMessage>, QueueError> {
+pub(crate) async fn last(
+    stream: &Stream<()>,
+    subject: &str,
+) -> Result<Option<StreamMessage>, QueueError> {
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),

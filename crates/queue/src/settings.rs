@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use model::{ByteSize, EgressGroup};
 
+use crate::OwnLanes;
+
 /// Whether accepted mail must be on disk before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
@@ -29,6 +31,8 @@ pub struct Settings {
     pub replicas: usize,
     /// Over how many lanes the domains are hashed.
     pub hashed_lanes: u32,
+    /// Providers whose domains are not hashed, because they have lanes of their own.
+    pub own_lanes: Vec<OwnLanes>,
     /// The egress group whose lanes this process uses.
     pub egress_group: EgressGroup,
     /// The most that ready jobs may occupy, over all lanes and both classes.

@@ -27,6 +27,8 @@ pub(crate) trait Waiting {
     fn size(&self) -> u64;
     /// Octets it takes while it waits.
     fn room(&self) -> u64;
+    /// Whether it waits in the window of its provider's own lane.
+    fn is_resident(&self) -> bool;
 }
 
 impl Waiting for InHand {
@@ -44,6 +46,40 @@ impl Waiting for InHand {
 
     fn room(&self) -> u64 {
         self.place.octets()
+    }
+
+    fn is_resident(&self) -> bool {
+        self.place.is_resident()
+    }
+}
+
+/// Of which jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Of all.
+    All,
+    /// Of those that wait in the window of their provider's own lane.
+    Residents,
+    /// Of the others.
+    Guests,
+}
+
+impl Whom {
+    fn includes(self, job: &impl Waiting) -> bool {
+        match self {
+            Self::All => true,
+            Self::Residents => job.is_resident(),
+            Self::Guests => !job.is_resident(),
+        }
+    }
+
+    /// How many it includes of `all` jobs.
+    fn count(self, all: usize, residents: usize) -> usize {
+        match self {
+            Self::All => all,
+            Self::Residents => residents,
+            Self::Guests => all - residents,
+        }
     }
 }
 
@@ -70,6 +106,11 @@ impl<J: Waiting> FairQueue<J> {
         self.transactional.len + self.bulk.len
     }
 
+    pub(crate) fn count(&self, whom: Whom) -> usize {
+        let residents = self.transactional.residents + self.bulk.residents;
+        whom.count(self.len(), residents)
+    }
+
     /// Octets that what waits takes.
     pub(crate) fn room(&self) -> u64 {
         self.transactional.room + self.bulk.room
@@ -94,14 +135,14 @@ impl<J: Waiting> FairQueue<J> {
         self.bulk.pop()
     }
 
-    /// Everything above `keep` jobs, the last to have their turn first; bulk goes before transactional.
-    pub(crate) fn shed(&mut self, keep: usize) -> Vec<J> {
+    /// Everything above `keep` jobs of `whom`, the last to have their turn first; bulk goes before transactional.
+    pub(crate) fn shed(&mut self, keep: usize, whom: Whom) -> Vec<J> {
         let mut shed = Vec::new();
-        while self.len() > keep {
+        while self.count(whom) > keep {
             match self
                 .bulk
-                .pop_last()
-                .or_else(|| self.transactional.pop_last())
+                .pop_last(whom)
+                .or_else(|| self.transactional.pop_last(whom))
             {
                 Some(job) => shed.push(job),
                 None => break,
@@ -131,11 +172,13 @@ struct Turns<J> {
     line: VecDeque<Tenant>,
     jobs: HashMap<Tenant, Line<J>>,
     len: usize,
+    residents: usize,
     room: u64,
 }
 
 struct Line<J> {
     jobs: VecDeque<(J, Instant)>,
+    residents: usize,
     deficit: u64,
 }
 
@@ -145,6 +188,7 @@ impl<J> Default for Turns<J> {
             line: VecDeque::new(),
             jobs: HashMap::new(),
             len: 0,
+            residents: 0,
             room: 0,
         }
     }
@@ -162,12 +206,16 @@ impl<J: Waiting> Turns<J> {
     }
 
     fn count_in(&mut self, job: &J) {
+        let residents = usize::from(job.is_resident());
         self.len += 1;
+        self.residents += residents;
         self.room += job.room();
+        self.line_of(job).residents += residents;
     }
 
     fn count_out(&mut self, job: &J) {
         self.len -= 1;
+        self.residents -= usize::from(job.is_resident());
         self.room -= job.room();
     }
 
@@ -178,6 +226,7 @@ impl<J: Waiting> Turns<J> {
         }
         let fresh = || Line {
             jobs: VecDeque::new(),
+            residents: 0,
             deficit: 0,
         };
         self.jobs.entry(tenant.clone()).or_insert_with(fresh)
@@ -198,6 +247,7 @@ impl<J: Waiting> Turns<J> {
             }
             line.deficit -= cost;
             let (job, _) = line.jobs.pop_front()?;
+            line.residents -= usize::from(job.is_resident());
             if line.jobs.is_empty() {
                 self.jobs.remove(&tenant);
                 self.line.pop_front();
@@ -207,13 +257,15 @@ impl<J: Waiting> Turns<J> {
         }
     }
 
-    /// The last job of the tenant with the most.
-    fn pop_last(&mut self) -> Option<J> {
+    /// The last job of `whom` of the tenant with the most of them.
+    fn pop_last(&mut self, whom: Whom) -> Option<J> {
         let (tenant, line) = self
             .jobs
             .iter_mut()
-            .max_by_key(|(_, line)| line.jobs.len())?;
-        let (job, _) = line.jobs.pop_back()?;
+            .max_by_key(|(_, line)| whom.count(line.jobs.len(), line.residents))?;
+        let last = line.jobs.iter().rposition(|(job, _)| whom.includes(job))?;
+        let (job, _) = line.jobs.remove(last)?;
+        line.residents -= usize::from(job.is_resident());
         if line.jobs.is_empty() {
             let tenant = tenant.clone();
             self.jobs.remove(&tenant);
@@ -235,23 +287,32 @@ impl<J: Waiting> Turns<J> {
 mod tests {
     use super::*;
 
-    struct Job(Class, Tenant, u64);
+    struct Job {
+        class: Class,
+        tenant: Tenant,
+        size: u64,
+        is_resident: bool,
+    }
 
     impl Waiting for Job {
         fn class(&self) -> Class {
-            self.0
+            self.class
         }
 
         fn tenant(&self) -> &Tenant {
-            &self.1
+            &self.tenant
         }
 
         fn size(&self) -> u64 {
-            self.2
+            self.size
         }
 
         fn room(&self) -> u64 {
-            self.2
+            self.size
+        }
+
+        fn is_resident(&self) -> bool {
+            self.is_resident
         }
     }
 
@@ -259,7 +320,13 @@ mod tests {
         let mut queue = FairQueue::default();
         for (class, tenant, size, count) in jobs {
             for _ in 0..*count {
-                queue.push(Job(*class, tenant.parse().unwrap(), *size), Instant::now());
+                let job = Job {
+                    class: *class,
+                    tenant: tenant.parse().unwrap(),
+                    size: *size,
+                    is_resident: tenant.starts_with("resident"),
+                };
+                queue.push(job, Instant::now());
             }
         }
         queue
@@ -269,7 +336,7 @@ mod tests {
         let mut served = HashMap::new();
         for _ in 0..count {
             *served
-                .entry(queue.pop().unwrap().1.to_string())
+                .entry(queue.pop().unwrap().tenant.to_string())
                 .or_default() += 1;
         }
         served
@@ -316,8 +383,36 @@ mod tests {
             (Class::Bulk, "few", 1, 5),
         ];
         let mut queue = queue(&jobs);
-        let shed = queue.shed(40);
+        let shed = queue.shed(40, Whom::All);
         assert_eq!((shed.len(), queue.len(), queue.room()), (85, 40, 40));
-        assert!(shed.iter().all(|job| job.1.as_str() == "many"));
+        assert!(shed.iter().all(|job| job.tenant.as_str() == "many"));
+    }
+
+    #[tokio::test]
+    async fn residents_stay_where_guests_are_shed_and_have_turns_with_them() {
+        let jobs = [
+            (Class::Bulk, "resident", 1, 100),
+            (Class::Bulk, "guest", 1, 30),
+            (Class::Transactional, "residents", 1, 10),
+        ];
+        let mut queue = queue(&jobs);
+        for _ in 0..5 {
+            let last = Job {
+                class: Class::Bulk,
+                tenant: "guest".parse().unwrap(),
+                size: 1,
+                is_resident: true,
+            };
+            queue.push(last, Instant::now());
+        }
+        let shed = queue.shed(20, Whom::Guests);
+        assert!(shed.iter().all(|job| !job.is_resident));
+        assert_eq!((shed.len(), queue.len(), queue.room()), (10, 135, 135));
+        assert!(queue.shed(20, Whom::Guests).is_empty());
+        assert_eq!(tenants(&mut queue, 9)["residents"], 8);
+        let guests = queue.count(Whom::Guests);
+        assert_eq!(queue.shed(0, Whom::Residents).len(), 126 - guests);
+        assert_eq!(queue.shed(0, Whom::All).len(), guests);
+        assert_eq!((queue.len(), queue.room()), (0, 0));
     }
 }

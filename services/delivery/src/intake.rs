@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::copies::Copies;
 use crate::judge::{Judge, Judgement, Outcome};
 use crate::settle::{InHand, Settler};
-use crate::sites::Sites;
+use crate::sites::{Residence, Sites};
 use crate::window::Place;
 
 /// When a job that this build cannot read is looked at again, by a newer build one hopes.
@@ -50,7 +50,7 @@ pub(crate) struct Intake {
 /// What is to be done with a pulled job.
 enum Next {
     /// It is to be sent this way.
-    Send(Arc<Route>),
+    Send(Arc<Route>, Residence),
     /// It comes to its end, or is tried later, without having been sent.
     Settle(Box<Judgement>),
     /// An earlier run of it had ended with this event.
@@ -78,7 +78,7 @@ impl Intake {
         });
         let job = held.job.id;
         match next {
-            Next::Send(route) => self.sites.push(route, held),
+            Next::Send(route, residence) => self.sites.push(route, residence, held),
             Next::Settle(judgement) => self.settler.settle(held, *judgement).await,
             Next::Ended(event) => {
                 tracing::info!(%job, "job was finished before, recording its outcome again");
@@ -109,8 +109,23 @@ impl Intake {
             return next;
         }
         match self.routing.resolve(held.job.destination()).await {
-            Ok(route) => Next::Send(route),
+            Ok(route) => {
+                let residence = self.residence(held, &route).await;
+                Next::Send(route, residence)
+            }
             Err(error) => self.unroutable(&held.job, &error),
+        }
+    }
+
+    /// Whether the job is at home in the lane that it came from. The exchangers of a domain may turn out to be another
+    /// provider's than that of the lane.
+    async fn residence(&self, held: &InHand, route: &Route) -> Residence {
+        let Some(owner) = &held.owner else {
+            return Residence::Elsewhere;
+        };
+        match self.routing.resolve(owner).await {
+            Ok(home) if home.provider() == route.provider() => Residence::Home,
+            Ok(_) | Err(_) => Residence::Elsewhere,
         }
     }
 
@@ -123,6 +138,7 @@ impl Intake {
             stored_at,
             stage,
             overflowed,
+            owner,
             hold,
         } = pulled;
         let job = match api::decode_job(payload) {
@@ -146,6 +162,7 @@ impl Intake {
             redelivered,
             stored_at,
             overflowed,
+            owner,
             place,
         })
     }

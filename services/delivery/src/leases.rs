@@ -93,6 +93,7 @@ impl Leases {
         let pullers = self.pullers(&lanes).await?;
         self.pulling.request();
         self.pulling = self.tasks.shutdown().child();
+        self.intake.sites.give_back_residents();
         self.pull(pullers);
         let names: Vec<&str> = lanes.iter().map(Lane::key).collect();
         let names = names.join(" ");

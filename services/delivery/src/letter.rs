@@ -88,10 +88,13 @@ async fn forget(sender: &Sender, held: &InHand, noted: Option<Noted>) {
 }
 
 async fn write(sender: &Sender, held: &InHand) -> Result<(Envelope, Bytes), Ended> {
-    let job = &held.job;
+    let (job, now) = (&held.job, sender.clock.now());
     if sender.tombstones.contain(job) {
-        let cancelled = Judge::cancelled(job, sender.clock.now());
-        return Err(Ended::Settle(Box::new(cancelled)));
+        return Err(Ended::Settle(Box::new(Judge::cancelled(job, now))));
+    }
+    // It may have waited here for long, where its provider takes little.
+    if now >= job.expires_at {
+        return Err(Ended::Settle(Box::new(Judge::expired(job, now))));
     }
     let body = tokio::select! {
         body = body(sender, held) => body?,

@@ -114,6 +114,11 @@ impl Parking {
         }
     }
 
+    /// Whether the site sends anything, of late.
+    pub(crate) fn sends(&self) -> bool {
+        self.pace.jobs_a_second() > 0.0
+    }
+
     /// How many jobs a slow site sends until the first of those that are parked now can be back, `soonest` from now.
     pub(crate) fn sends_until(&self, soonest: Duration) -> usize {
         (self.pace.jobs_a_second() * OVERBOOKED * soonest.as_secs_f64()) as usize

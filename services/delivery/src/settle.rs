@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use history::History;
-use model::{Body, Clock, Event, EventKind, Job, JobId, Timestamp};
+use model::{Body, Clock, Domain, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Sharing, Stage};
 use runtime::Shutdown;
 use tokio::sync::oneshot;
@@ -42,6 +42,8 @@ pub(crate) struct InHand {
     pub(crate) stored_at: Timestamp,
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
     pub(crate) overflowed: bool,
+    /// The domain that stands for the provider whose own lane it came from.
+    pub(crate) owner: Option<Domain>,
     /// Its place in the window, free again when this is dropped.
     pub(crate) place: Place,
 }

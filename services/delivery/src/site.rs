@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::closure::Closure;
 use crate::config::{Limits, Transport};
-use crate::fair_queue::FairQueue;
+use crate::fair_queue::{FairQueue, Whom};
 use crate::parking::Parking;
 use crate::settle::InHand;
+use crate::window::Home;
 
 /// Connections tried at once to a site that has not answered yet.
 const FIRST_CONNECTIONS: u32 = 5;
@@ -27,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) path: Path,
     pub(crate) limits: Limits,
     pub(crate) transport: Transport,
+    /// Open while the site sends: its residents are not parked then, nor do they move.
+    pub(crate) home: Home,
     state: Mutex<State>,
     arrived: Notify,
 }
@@ -66,6 +69,7 @@ impl Site {
             path,
             limits,
             transport,
+            home: Home::default(),
             state: Mutex::new(State {
                 keep: usize::MAX,
                 ..State::default()
@@ -127,16 +131,37 @@ impl Site {
 
     /// Every waiting job.
     pub(crate) fn take_all(&self) -> Vec<InHand> {
-        self.lock().waiting.shed(0)
+        self.lock().waiting.shed(0, Whom::All)
     }
 
-    /// Around how long jobs are to be parked, if this site does not keep up; to be asked once a second.
+    /// Every waiting resident.
+    pub(crate) fn take_residents(&self) -> Vec<InHand> {
+        self.lock().waiting.shed(0, Whom::Residents)
+    }
+
+    /// Around how long jobs are to be parked, if this site does not keep up and has any that may be; to be asked once a second.
     pub(crate) fn is_slow(&self) -> Option<Duration> {
         let mut state = self.lock();
         let (taken, oldest, now) = (state.taken, state.waiting.oldest(), Instant::now());
         state.parking.measure(taken, now);
         let waiting = state.waiting.len();
-        state.parking.needed(oldest, waiting, now)
+        let needed = state.parking.needed(oldest, waiting, now);
+        let is_silent = needed.is_some() && !state.parking.sends();
+        if is_silent || state.closure.is_closed(now) {
+            self.home.close();
+        } else {
+            self.home.open();
+        }
+        let has_residents_alone = waiting > 0 && state.waiting.count(self.parked()) == 0;
+        needed.filter(|_| !has_residents_alone)
+    }
+
+    /// Who is parked while the site is slow.
+    fn parked(&self) -> Whom {
+        match self.home.is_open() {
+            true => Whom::Guests,
+            false => Whom::All,
+        }
     }
 
     /// The same, if it did not keep up of late, and what has arrived since may not have waited for long.
@@ -159,7 +184,7 @@ impl Site {
     pub(crate) fn shed(&self, base: Duration, soonest: Duration) -> Vec<(InHand, Duration)> {
         let (mut state, now) = (self.lock(), Instant::now());
         let keep = state.keep;
-        let shed = state.waiting.shed(keep);
+        let shed = state.waiting.shed(keep, self.parked());
         // The one that would have had its turn first comes back first.
         let timed = shed.into_iter().rev().map(|held| {
             let time = state.parking.time(base, soonest, now);

@@ -27,6 +27,15 @@ const CROWD: usize = 400;
 /// Mail to the same hosts that is sent the same way shares a site.
 type ByKey = HashMap<(routing::Site, Transport), Arc<Site>>;
 
+/// Whether a job came from an own lane of the provider that it goes to (ADR 26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// It did: what stands behind it in its stream goes there, too.
+    Home,
+    /// It did not.
+    Elsewhere,
+}
+
 /// Every site; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sites {
@@ -64,7 +73,7 @@ impl Sites {
 
     /// Queues a job for the site of `route`, and opens a connection where one more is worth it. At shutdown the job
     /// goes back to the queue.
-    pub(crate) fn push(&self, route: Arc<Route>, held: InHand) {
+    pub(crate) fn push(&self, route: Arc<Route>, residence: Residence, mut held: InHand) {
         let mut by_key = self.lock();
         if self.tasks.shutdown().is_requested() {
             self.tasks.spawn("give back", held.give_back());
@@ -74,6 +83,9 @@ impl Sites {
         let site = by_key
             .entry((route.site().clone(), transport))
             .or_insert_with(|| Arc::new(self.site(route, transport)));
+        if residence == Residence::Home {
+            held.place.reside(&site.home);
+        }
         // A site that has fallen silent is noticed within seconds, and its jobs fill a stream's window within less.
         let crowd = self.window / CROWD;
         let slow = site.was_slow();
@@ -137,6 +149,20 @@ impl Sites {
     /// The soonest a parked job may come back.
     fn soonest(&self) -> Duration {
         self.sender.settler.soonest
+    }
+
+    /// Gives the residents of slow sites back to the queue, for whoever pulls their lanes from now on: they would have their
+    /// places beside those of that worker, or of the windows to come. Called when lanes move.
+    pub(crate) fn give_back_residents(&self) {
+        for site in self
+            .lock()
+            .values()
+            .filter(|site| site.was_slow().is_some())
+        {
+            for held in site.take_residents() {
+                self.tasks.spawn("give back", held.give_back());
+            }
+        }
     }
 
     /// Gives every job that still waits back to the queue, for other workers to take at once. Called at shutdown.

@@ -3,8 +3,12 @@
 //! A job that stays for long (its exchanger does not answer, its provider is at its limit) must not stand in the way of
 //! those behind it in the stream. So after [`PATIENCE`] it moves to a room that all streams share, as long as there is
 //! any, and its place is free for the next. One that has to wait behind many of its site moves there at once.
+//!
+//! A resident moves nowhere while its [`Home`] is open: those behind it in the stream go the same way, so it is in nobody
+//! else's (ADR 26). Its stream is not pulled while its window is full of residents.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,9 +20,6 @@ const KIB: usize = 1024;
 
 /// How long a job stands in its stream's window.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// With so many in line those that are free again are taken out of it.
-const MANY: usize = 20_000;
 
 /// The room for one stream's jobs, or for the slow ones of all; cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,20 +46,13 @@ impl Window {
         }
     }
 
-    /// Moves what has stood here for long to `slow`, as far as there is room.
+    /// Moves what has stood here for long to `slow`, the oldest first and as far as there is room.
     pub(crate) fn relieve(&self, slow: &Self) {
-        let mut taken = lock(&self.taken);
-        while let Some((since, place)) = taken.front()
-            && since.elapsed() >= PATIENCE
-        {
-            if place.upgrade().is_some_and(|spot| !move_to(slow, &spot)) {
-                if taken.len() > MANY {
-                    taken.retain(|(_, place)| place.strong_count() > 0);
-                }
-                return;
-            }
-            taken.pop_front();
-        }
+        let now = Instant::now();
+        lock(&self.taken).retain(|(since, place)| {
+            let is_new = now.saturating_duration_since(*since) < PATIENCE;
+            is_new || place.upgrade().is_some_and(|spot| !move_to(slow, &spot))
+        });
     }
 
     fn try_spot(&self, kib: usize) -> Option<Spot> {
@@ -72,6 +66,7 @@ impl Window {
         Some(Spot {
             kib,
             has_moved: true,
+            home: None,
             _seat: seat,
             _room: Some(room),
         })
@@ -117,13 +112,18 @@ impl Seats {
         let spot = Arc::new(Mutex::new(Spot {
             kib,
             has_moved: false,
+            home: None,
             _seat: seat,
             _room: room,
         }));
         let taken = (Instant::now(), Arc::downgrade(&spot));
         lock(&self.window.taken).push_back(taken);
         let octets = (kib * KIB) as u64;
-        Some(Place { octets, spot })
+        Some(Place {
+            octets,
+            spot,
+            is_resident: false,
+        })
     }
 }
 
@@ -132,6 +132,7 @@ impl Seats {
 pub(crate) struct Place {
     octets: u64,
     spot: Arc<Mutex<Spot>>,
+    is_resident: bool,
 }
 
 impl Place {
@@ -144,12 +145,53 @@ impl Place {
     pub(crate) fn move_to(&self, slow: &Window) {
         move_to(slow, &self.spot);
     }
+
+    /// Stays where it is from now on, while `home` is open. One that has moved by now has no home.
+    pub(crate) fn reside(&mut self, home: &Home) {
+        let mut spot = lock(&self.spot);
+        if !spot.has_moved {
+            spot.home = Some(home.clone());
+            self.is_resident = true;
+        }
+    }
+
+    /// Whether it was ever told to stay.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.is_resident
+    }
 }
 
-/// Moves what stands at `spot` to `slow`; whether it stands there now.
+/// Says whether residents keep their places; shared by a site with those that reside there.
+#[derive(Debug, Clone)]
+pub(crate) struct Home(Arc<AtomicBool>);
+
+impl Default for Home {
+    /// An open one.
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Home {
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Moves what stands at `spot` to `slow`, unless it stays; whether it stands there now.
 fn move_to(slow: &Window, spot: &Mutex<Spot>) -> bool {
     let mut spot = lock(spot);
+    let stays = spot.home.as_ref().is_some_and(Home::is_open);
     if !spot.has_moved
+        && !stays
         && let Some(elsewhere) = slow.try_spot(spot.kib)
     {
         *spot = elsewhere;
@@ -163,6 +205,8 @@ struct Spot {
     kib: usize,
     /// Whether that is the room for what stays.
     has_moved: bool,
+    /// Where it resides.
+    home: Option<Home>,
     _seat: OwnedSemaphorePermit,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -232,6 +276,35 @@ mod tests {
         assert_eq!(slow.seats(250).await.count(), 1);
         drop(place);
         assert_eq!(slow.seats(250).await.count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resident_keeps_its_place_until_its_home_is_closed() {
+        let (window, slow) = (Window::new(2, 1 << 30), Window::new(3, 1 << 30));
+        let home = Home::default();
+        let mut resident = window.seats(1).await.take(10).await.unwrap();
+        let guest = window.seats(1).await.take(10).await.unwrap();
+        resident.reside(&home);
+        resident.move_to(&slow);
+        tokio::time::advance(PATIENCE).await;
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 1, "the guest has moved");
+        assert_eq!(slow.seats(250).await.count(), 2);
+        home.close();
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 2, "both have");
+        assert_eq!(slow.seats(250).await.count(), 1);
+        drop((resident, guest));
+        assert_eq!(slow.seats(250).await.count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_moved_resides_nowhere() {
+        let (window, slow) = (Window::new(1, 1 << 30), Window::new(1, 1 << 30));
+        let mut place = window.seats(1).await.take(10).await.unwrap();
+        place.move_to(&slow);
+        place.reside(&Home::default());
+        assert!(!place.is_resident());
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Which lane a job waits in: its domain's, unless its tenant has more waiting there than its share (ADR 15).
+//! Which lane a job waits in: its own, unless its tenant has more waiting there than its share (ADR 15).
 //!
 //! A lane is a line. A campaign that is accepted faster than it can be sent would stand in it in front of everything that
 //! comes later, for other domains and of other tenants too. So once a lane is long, what one tenant sends to one domain
@@ -22,7 +22,7 @@ pub(crate) struct Shares {
     lines: Mutex<HashMap<(String, Class), Line>>,
 }
 
-/// What this process knows of one hashed lane and class.
+/// What this process knows of one class of a lane, be it hashed or a provider's own.
 #[derive(Default)]
 struct Line {
     reading: u64,
@@ -70,7 +70,7 @@ impl Shares {
     /// The lane that `job` is to wait in.
     pub(crate) fn lane(&self, job: &Job) -> &Lane {
         let to = job.destination();
-        let lane = self.lanes.lane(to);
+        let lane = self.lanes.lane(to, job.id);
         let (reading, backlog) = self.backlogs.of(lane, job.class);
         let mut lines = self.lock();
         let line = lines.entry((lane.key().to_owned(), job.class)).or_default();
@@ -94,7 +94,75 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use model::{Body, Dsn, EgressGroup, JobId, Labels, MessageId, Packing, Route, Timestamp};
+    use queue::OwnLanes;
+
     use super::*;
+
+    /// A bulk message of `tenant` to `domain`.
+    fn job(tenant: &str, domain: &str) -> Job {
+        Job {
+            id: JobId::fresh(),
+            message_id: MessageId::fresh(),
+            tenant: tenant.parse().unwrap(),
+            class: Class::Bulk,
+            egress_group: EgressGroup::default(),
+            sender: None,
+            recipient: format!("ann@{domain}").parse().unwrap(),
+            recipient_key: Bytes::new(),
+            attempt: 0,
+            accepted_at: Timestamp::UNIX_EPOCH,
+            send_at: None,
+            expires_at: Timestamp::UNIX_EPOCH,
+            labels: Labels::default(),
+            engagement: 0,
+            pool: String::new(),
+            route: Route::Mx,
+            dsn: Dsn::default(),
+            require_tls: false,
+            traceparent: String::new(),
+            checksum: [0; 16],
+            recipient_header: Bytes::new(),
+            body_size: 0,
+            packing: Packing::Plain,
+            body: Body::Inline(Bytes::new()),
+        }
+    }
+
+    /// In how many of `count` cases each lane was chosen.
+    fn chosen(shares: &Shares, tenant: &str, domain: &str, count: u64) -> BTreeMap<String, u64> {
+        let mut chosen = BTreeMap::new();
+        for _ in 0..count {
+            let lane = shares.lane(&job(tenant, domain)).key().to_owned();
+            *chosen.entry(lane).or_default() += 1;
+        }
+        chosen
+    }
+
+    #[test]
+    fn each_of_a_big_providers_own_lanes_is_long_by_itself_and_overflows() {
+        let own = OwnLanes {
+            name: "gmail".parse().unwrap(),
+            domains: vec!["gmail.example".parse().unwrap()],
+            lanes: 2,
+        };
+        let lanes = LaneMap::new(&EgressGroup::default(), 1, &[own]);
+        let shares = Shares::new(lanes, Backlogs::default());
+        let many = chosen(&shares, "many", "gmail.example", 3 * SHORT);
+        let expected = [
+            ("gmail-0".to_owned(), SHORT + 1),
+            ("gmail-1".to_owned(), SHORT + 1),
+            ("o0".to_owned(), SHORT - 2),
+        ];
+        assert_eq!(many, expected.into());
+        let few = chosen(&shares, "few", "gmail.example", 100);
+        assert!(!few.contains_key("o0"), "{few:?}");
+        let elsewhere = chosen(&shares, "many", "a.example", 100);
+        assert_eq!(elsewhere, [("h0".to_owned(), 100)].into());
+    }
 
     fn admitted(line: &mut Line, backlog: u64, tenant: &str, domain: &str, count: u64) -> u64 {
         let (tenant, domain) = (tenant.parse().unwrap(), domain.parse().unwrap());

@@ -2,6 +2,7 @@
 
 mod log;
 mod nats;
+mod own_lanes;
 mod redis;
 mod reference;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::log::{Log, RawLog};
 pub use self::nats::{Nats, RawNats};
+pub use self::own_lanes::RawOwnLanes;
 pub use self::redis::{RawRedis, Redis};
 pub use self::reference::reference;
 

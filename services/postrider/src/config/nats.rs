@@ -8,6 +8,8 @@ use runtime::{ConfigError, Faults};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::own_lanes::{self, RawOwnLanes};
+
 /// The section as it is written.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,9 @@ pub struct RawNats {
     /// Streams that the recipients' domains are spread over: 4 suit a single server and a small cluster, 8 three servers
     /// with many cores. The same in every process.
     pub lanes: u32,
+    /// Providers that have lanes of their own, beside those over which all other domains are spread. For the few with much of
+    /// the mail: every lane has four streams, and every stream its part of `delivery.window`. The same in every process.
+    pub own_lanes: Vec<RawOwnLanes>,
     /// The most that messages ready to be sent may occupy; ingest refuses more.
     pub ready_bytes: String,
     /// The most that events may occupy; the oldest go first.
@@ -46,6 +51,7 @@ impl Default for RawNats {
             sync: "require-always".into(),
             replicas: 1,
             lanes: 4,
+            own_lanes: Vec::new(),
             ready_bytes: "8GiB".into(),
             event_bytes: "2GiB".into(),
             event_age: "3d".into(),
@@ -111,6 +117,7 @@ impl TryFrom<RawNats> for Nats {
         if !(1..=64).contains(&raw.lanes) {
             faults.add("lanes", "must be from 1 to 64");
         }
+        let own_lanes = own_lanes::check(&mut faults, &raw.own_lanes);
         let sync = match raw.sync.as_str() {
             "require-always" if raw.monitors.is_empty() => {
                 faults.add(
@@ -139,6 +146,7 @@ impl TryFrom<RawNats> for Nats {
                 sync: sync?,
                 replicas: raw.replicas,
                 hashed_lanes: raw.lanes,
+                own_lanes,
                 egress_group: EgressGroup::default(),
                 ready_bytes: ready_bytes?,
                 event_bytes: event_bytes?,

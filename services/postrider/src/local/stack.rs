@@ -16,6 +16,7 @@ use crate::config::{RawConfig, RawNats};
 
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(30);
+const CONFIG_FILE: &str = "postrider.toml";
 
 /// How to lay out a stack.
 pub struct StackOptions {
@@ -102,9 +103,7 @@ impl Stack {
         if config.delivery.dialable.is_empty() {
             config.delivery.dialable = vec!["127.0.0.0/8".into()];
         }
-        let file = dir.join("postrider.toml");
-        let text = toml::to_string(&config).context("write the configuration")?;
-        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        write(&config, &dir.join(CONFIG_FILE))?;
         let mailsim = spawn(&program, &dir, &Service::new("mailsim", "mailsim"))?;
         wait_for(dns).await.context("start mailsim")?;
         Ok(Self {
@@ -117,6 +116,16 @@ impl Stack {
             mailsim,
             services: Vec::new(),
         })
+    }
+
+    /// Changes the configuration file, and answers what stands in it now. What runs keeps to what it has read.
+    pub fn reconfigure(
+        &mut self,
+        change: impl FnOnce(&mut RawConfig),
+    ) -> anyhow::Result<&RawConfig> {
+        change(&mut self.config);
+        write(&self.config, &self.config_file())?;
+        Ok(&self.config)
     }
 
     /// Starts an ingest service and waits until it answers.
@@ -183,7 +192,7 @@ impl Stack {
 
     /// The configuration file of the services.
     pub fn config_file(&self) -> PathBuf {
-        self.dir.join("postrider.toml")
+        self.dir.join(CONFIG_FILE)
     }
 
     /// The nats-servers.
@@ -244,6 +253,11 @@ impl Stack {
     }
 }
 
+fn write(config: &RawConfig, file: &Path) -> anyhow::Result<()> {
+    let text = toml::to_string(config).context("write the configuration")?;
+    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
+}
+
 fn spawn(program: &Path, dir: &Path, service: &Service<'_>) -> anyhow::Result<Child> {
     let Service {
         name,
@@ -253,7 +267,7 @@ fn spawn(program: &Path, dir: &Path, service: &Service<'_>) -> anyhow::Result<Ch
     let mut command = Command::new(program);
     command
         .arg("--config")
-        .arg(dir.join("postrider.toml"))
+        .arg(dir.join(CONFIG_FILE))
         .arg(verb)
         .envs(environment.iter().copied());
     Child::start(name, &mut command, &dir.join(format!("{name}.log")))
