@@ -31,7 +31,9 @@ pub use self::books::{Books, Duplicate, Reconciled};
 pub use self::cluster::{Cluster, Setup};
 pub use self::disk::Disk;
 pub use self::fault::{messages, moments, number, patience, standstill};
-pub use self::mail::{bulk, deliver_all, first_attempts, letter, letter_of, letter_to, raw, submit_all};
+pub use self::mail::{
+    bulk, deliver_all, first_attempts, letter, letter_of, letter_to, raw, submit_all,
+};
 pub use self::redis::{evict_above, flush_all};
 pub use self::streamed::stream_stubbornly;
 pub use self::strings::{around, canonical, line_ends_and_dots};
