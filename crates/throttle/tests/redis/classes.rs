@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use throttle::{Limits, Party};
+use throttle::{Limits, Mode, Party, Settings};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::server::RedisServer;
-use crate::worker::{Worker, bulk, limits, path, urgent};
+use crate::worker::{Worker, bulk, limits, path, settings, urgent};
 
 /// What scheduling on a busy machine may add.
 const SLACK: Duration = Duration::from_millis(250);
@@ -121,54 +121,65 @@ async fn a_connection_for_urgent_mail_has_its_token_before_those_for_bulk() {
 #[tokio::test]
 async fn a_connection_uses_a_token_that_is_in_hand_and_puts_it_back_if_it_is_refused() {
     let server = RedisServer::start();
-    let worker = Worker::join(&server, "one").await;
-    // A lease of 200 ms is ten tokens, and none comes back in that time.
-    let limits = limits("50/s", 1).with_burst(20);
+    let lease = Duration::from_secs(1);
+    let worker = Worker::launch(
+        &server,
+        Settings {
+            lease,
+            ..settings("one")
+        },
+    );
+    worker.reach(Mode::Shared).await;
+    // A lease is ten tokens, and five must be there before there is another.
+    let limits = limits("10/s", 1).with_burst(20);
     let there = path("big");
-    let mut drawn = 0;
-    while worker.take(&there, &limits).await.is_ok() {
-        drawn += 1;
-    }
-    assert!(drawn > 3, "{drawn}");
-    tokio::time::sleep(Duration::from_millis(210)).await;
-    // Two or more are granted, and one is used.
+    while worker.take(&there, &limits).await.is_ok() {}
+    tokio::time::sleep(lease + SLACK).await;
     assert!(worker.take(&there, &limits).await.is_ok());
     let before: String = server.run("GET {test}:rate:big|mta-1").await;
     let slot = worker.open(&there, &limits).await.unwrap();
-    assert!(
-        worker.open(&there, &limits).await.is_err(),
-        "one connection"
-    );
-    assert!(worker.take(&there, &limits).await.is_ok());
+    let refused = worker.open(&there, &limits).await;
+    assert!(refused.is_err(), "there is one connection");
+    for _ in 0..8 {
+        assert!(worker.take(&there, &limits).await.is_ok());
+    }
+    assert!(worker.take(&there, &limits).await.is_err());
     let after: String = server.run("GET {test}:rate:big|mta-1").await;
     assert_eq!(before, after, "nothing was taken from the bucket");
     drop(slot);
 }
 
 #[tokio::test]
-async fn among_workers_urgent_mail_has_the_next_token() {
+async fn among_workers_urgent_mail_has_the_next_token_also_where_it_is_a_little_late() {
     let server = RedisServer::start();
-    let urgent = Worker::join(&server, "urgent").await;
-    let mut workers = Vec::new();
-    for name in ["one", "two", "three", "four", "five"] {
-        workers.push(Worker::join(&server, name).await);
-    }
+    let (one, two) = (
+        Worker::join(&server, "one").await,
+        Worker::join(&server, "two").await,
+    );
     let limits = limits("4/s", 100).with_burst(1);
     let count = Arc::default();
-    let start = |worker| load(worker, 5, &bulk(), limits, &count);
-    let _running: Vec<_> = workers.iter().map(start).collect();
+    let _running = load(&one, 5, &bulk(), limits, &count);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let waits = waits(&urgent, limits, 12, Duration::from_millis(400)).await;
+    let (there, urgent) = (path("big"), urgent());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let asked = Instant::now();
+        while let Err(wait) = two.throttle().take(&there, &limits, &urgent).await {
+            tokio::time::sleep(wait.retry_after + Duration::from_millis(80)).await;
+            assert!(asked.elapsed() < Duration::from_secs(5), "it never comes");
+        }
+        waits.push(asked.elapsed());
+    }
     let worst = waits.iter().max().unwrap();
     let interval = limits.rate().unwrap().interval();
-    // The first token may go to bulk that asks at the same time, before anybody knows.
     assert!(*worst < interval * 2 + SLACK, "{waits:?}");
-    assert!(taken(&count) > 10, "bulk goes on");
+    assert!(taken(&count) > 3, "bulk goes on");
 }
 
 /// What one worker gets that takes all it can, and asks again `late` after the time it was told.
 async fn greedy(worker: &Worker, party: Arc<dyn Party>, limits: Limits, late: Duration) -> usize {
-    let (there, end) = (path("big"), Instant::now() + Duration::from_secs(3));
+    let (there, end) = (path("big"), Instant::now() + Duration::from_secs(5));
     let mut taken = 0;
     while Instant::now() < end {
         match worker.throttle().take(&there, &limits, &party).await {
@@ -186,17 +197,17 @@ async fn bulk_that_is_always_too_late_has_its_tokens_all_the_same() {
         Worker::join(&server, "one").await,
         Worker::join(&server, "two").await,
     );
-    let limits = limits("20/s", 100).with_burst(4);
+    let limits = limits("10/s", 100).with_burst(4);
     let (bulk, urgent) = tokio::join!(
-        greedy(&one, bulk(), limits, Duration::from_millis(25)),
+        greedy(&one, bulk(), limits, Duration::from_millis(50)),
         greedy(&two, urgent(), limits, Duration::ZERO),
     );
     println!("{bulk} for bulk, {urgent} for urgent mail");
     assert!(
-        (3..12).contains(&bulk),
+        (4..10).contains(&bulk),
         "bulk has {bulk}, urgent mail {urgent}"
     );
-    assert!(bulk + urgent > 50, "{} of 60 were used", bulk + urgent);
+    assert!(bulk + urgent > 40, "{} of 50 were used", bulk + urgent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,7 +238,8 @@ async fn beside_some_urgent_mail_bulk_uses_what_is_left_of_the_rate() {
         Worker::join(&server, "one").await,
         Worker::join(&server, "two").await,
     );
-    for (rate, burst) in [(50, 50), (10, 1)] {
+    // Without a burst whatever comes late is lost, on a busy machine more than here.
+    for (rate, burst, at_least) in [(50, 50, 0.85), (10, 1, 0.65)] {
         server.run::<()>("FLUSHDB").await;
         let limits = limits(&format!("{rate}/s"), 100).with_burst(burst);
         let count = Arc::default();
@@ -240,7 +252,10 @@ async fn beside_some_urgent_mail_bulk_uses_what_is_left_of_the_rate() {
         let took = began.elapsed().as_secs_f64();
         let used = (taken(&count) - before + urgent.len()) as f64;
         println!("{used} in {took:.1} s at {rate}/s");
-        assert!(used > 0.85 * took * f64::from(rate), "{used} in {took} s");
+        assert!(
+            used > at_least * took * f64::from(rate),
+            "{used} in {took} s"
+        );
         drop(running);
     }
 }

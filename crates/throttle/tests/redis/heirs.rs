@@ -105,6 +105,29 @@ async fn who_has_a_connection_leaves_the_next_to_who_has_none() {
 }
 
 #[tokio::test]
+async fn what_other_workers_give_back_is_left_to_who_has_none_as_well() {
+    let server = RedisServer::start();
+    let (one, two) = (
+        Worker::join(&server, "one").await,
+        Worker::join(&server, "two").await,
+    );
+    let (there, limits) = (path("big"), Limits::new(None, 2));
+    let (many, none) = (bulk(), bulk());
+    let _held = one.slot(&there, &limits, &many).await.unwrap();
+    let others = two.open(&there, &limits).await.unwrap();
+    let waiting = one.slot(&there, &limits, &none);
+    let snatching = async {
+        // Refused at once: it has others.
+        assert!(one.slot(&there, &limits, &many).await.is_err());
+        drop(others);
+        while server.run::<u32>("ZCARD {test}:slots:big|mta-1").await > 1 {}
+        assert!(one.slot(&there, &limits, &many).await.is_err());
+    };
+    let (got, ()) = tokio::join!(biased; waiting, snatching);
+    assert!(got.is_ok());
+}
+
+#[tokio::test]
 async fn who_stops_waiting_leaves_no_slot_behind() {
     let server = RedisServer::start();
     let worker = Worker::join(&server, "one").await;
