@@ -177,6 +177,28 @@ async fn among_workers_urgent_mail_has_the_next_token_also_where_it_is_a_little_
     assert!(taken(&count) > 3, "bulk goes on");
 }
 
+#[tokio::test]
+async fn urgent_mail_is_heard_of_although_bulk_of_its_worker_was_refused_before() {
+    let server = RedisServer::start();
+    let worker = Worker::join(&server, "one").await;
+    let (there, limits) = (path("big"), limits("1/h", 1));
+    while worker.take(&there, &limits).await.is_ok() {}
+    assert_eq!(
+        server
+            .run::<u32>("EXISTS {test}:rate:big|mta-1|urgent")
+            .await,
+        0
+    );
+    let refused = worker.throttle().take(&there, &limits, &urgent()).await;
+    assert!(refused.is_err(), "there is none for anybody");
+    assert_eq!(
+        server
+            .run::<u32>("EXISTS {test}:rate:big|mta-1|urgent")
+            .await,
+        1
+    );
+}
+
 /// What one worker gets that takes all it can, and asks again `late` after the time it was told.
 async fn greedy(worker: &Worker, party: Arc<dyn Party>, limits: Limits, late: Duration) -> usize {
     let (there, end) = (path("big"), Instant::now() + Duration::from_secs(5));
@@ -198,6 +220,7 @@ async fn bulk_that_is_always_too_late_has_its_tokens_all_the_same() {
         Worker::join(&server, "two").await,
     );
     let limits = limits("10/s", 100).with_burst(4);
+    while one.take(&path("big"), &limits).await.is_ok() {}
     let (bulk, urgent) = tokio::join!(
         greedy(&one, bulk(), limits, Duration::from_millis(50)),
         greedy(&two, urgent(), limits, Duration::ZERO),
