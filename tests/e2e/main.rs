@@ -33,6 +33,7 @@ mod a_stopped_worker_sends_nothing_late;
 mod a_worker_that_dies_unsettled_sends_nothing_twice;
 mod accepted_means_synced;
 mod an_urgent_message_goes_before_a_campaign;
+mod an_urgent_message_goes_before_a_campaign_of_its_provider;
 mod another_tenants_message_is_not_found;
 mod broker;
 mod copies_of_a_job_are_sent_once;

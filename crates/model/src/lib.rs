@@ -16,6 +16,7 @@ mod provider;
 mod reply;
 mod sabotage;
 mod tenant;
+mod turns;
 mod units;
 mod verdict;
 
@@ -29,6 +30,7 @@ pub use provider::{Path, Provider, Source};
 pub use reply::{EnhancedCode, Reply};
 pub use sabotage::Sabotage;
 pub use tenant::{NameError, Tenant};
+pub use turns::ClassTurns;
 pub use units::{ByteSize, Rate, UnitError, parse_duration};
 pub use verdict::{BounceClass, Permanence, Verdict};
 

@@ -1,18 +1,21 @@
-//! What this worker knows of one path: the tokens and slots it holds, and its own share when Redis is away.
+//! What this worker knows of one path: the tokens it holds, and its own share when Redis is away; who waits for a token, and
+//! the slots it holds (`line.rs`, `holdings.rs`).
 //!
-//! Pure state behind one lock; asks nobody. The two async locks only order those who ask.
+//! Pure state behind locks that are held for a moment; asks nobody. The async lock only orders those who ask.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::Path;
+use model::{Class, Path};
 use tokio::time::Instant;
 
 use crate::bucket::Bucket;
+use crate::holdings::{Holdings, SlotId};
 use crate::lease::{Lease, Terms};
+use crate::line::Line;
+use crate::party::Party;
 use crate::scripts::Decision;
-use crate::{Limits, Mode, Reason, Wait};
+use crate::{Limits, Mode, Wait};
 
 /// How long a path that nobody asks about is remembered: longer than any bucket matters.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -20,20 +23,20 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// How long an answer that tokens are to be taken from the share stands.
 const APART: Duration = Duration::from_millis(250);
 
-/// A slot's number within this process; also its age.
-pub(crate) type SlotId = u64;
-
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) rate_key: String,
     pub(crate) slots_key: String,
-    /// Held by whoever waits for the next token, so that waiters are served in order.
-    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Who waits for the next token.
+    pub(crate) line: Line,
     /// Held by whoever asks Redis for tokens, so that one question serves all.
     pub(crate) asking: tokio::sync::Mutex<()>,
     /// Told when the limits change, for whoever waits under the old ones.
     pub(crate) relearned: tokio::sync::Notify,
+    /// Told when a slot may be wanted, for those who have one and nothing in hand.
+    pub(crate) stirred: tokio::sync::Notify,
     state: Mutex<State>,
+    holdings: Mutex<Holdings>,
 }
 
 #[derive(Debug)]
@@ -43,13 +46,6 @@ struct State {
     share: Option<Share>,
     /// Until when tokens are taken from the share without asking again.
     apart: Option<Instant>,
-    slots: BTreeMap<SlotId, Instant>,
-    /// The slot that is to be given up, because a worker without any waits.
-    wanted: Option<SlotId>,
-    /// The most slots held at once of late, and since when.
-    most_slots: (usize, Instant),
-    /// How many workers have slots of this path, as Redis said last.
-    sharers: Option<u32>,
     limits: Limits,
     asked_at: Instant,
 }
@@ -66,6 +62,16 @@ struct Share {
 struct Denial {
     until: Instant,
     limits: Limits,
+    /// Who was told. What bulk was told may be on account of others' transactional mail, and holds for bulk alone;
+    /// transactional mail asks for itself, so that others hear of it.
+    told: Class,
+}
+
+impl Denial {
+    fn stands(&self, limits: &Limits, class: Class, now: Instant) -> bool {
+        let is_told = self.told == Class::Transactional || class == Class::Bulk;
+        is_told && self.until > now && self.limits == *limits
+    }
 }
 
 impl Gate {
@@ -73,21 +79,19 @@ impl Gate {
         Self {
             rate_key: format!("{{{cell}}}:rate:{path}"),
             slots_key: format!("{{{cell}}}:slots:{path}"),
-            turn: tokio::sync::Mutex::default(),
+            line: Line::default(),
             asking: tokio::sync::Mutex::default(),
             relearned: tokio::sync::Notify::new(),
+            stirred: tokio::sync::Notify::new(),
             state: Mutex::new(State {
                 lease: Lease::default(),
                 denial: None,
                 share: None,
                 apart: None,
-                slots: BTreeMap::new(),
-                wanted: None,
-                most_slots: (0, Instant::now()),
-                sharers: None,
                 limits: *limits,
                 asked_at: Instant::now(),
             }),
+            holdings: Mutex::new(Holdings::new()),
         }
     }
 
@@ -105,12 +109,25 @@ impl Gate {
         self.state().limits
     }
 
-    /// Answers from what is already known; none where somebody must be asked.
+    /// Uses one of the tokens that this worker holds, if there is one, and says until when it is good.
+    pub(crate) fn spend(&self) -> Option<Instant> {
+        let mut state = self.state();
+        let is_spent = state.lease.spend(Instant::now());
+        is_spent.then(|| state.lease.expires()).flatten()
+    }
+
+    /// Puts back what was spent and not used.
+    pub(crate) fn put_back(&self, expires: Instant) {
+        self.state().lease.put_back(expires);
+    }
+
+    /// Answers one who asks for a token for mail of `class` from what is already known; none where somebody must be asked.
     pub(crate) fn answer(
         &self,
         limits: &Limits,
         share: &Limits,
         mode: Mode,
+        class: Class,
     ) -> Option<Result<(), Wait>> {
         let now = Instant::now();
         let mut state = self.state();
@@ -121,11 +138,8 @@ impl Gate {
             return Some(state.take_of_share(share, now, Duration::ZERO));
         }
         match (&state.denial, mode) {
-            (Some(denial), Mode::Shared) if denial.until > now && denial.limits == *limits => {
-                Some(Err(Wait {
-                    reason: Reason::RateLimited,
-                    retry_after: denial.until - now,
-                }))
+            (Some(denial), Mode::Shared) if denial.stands(limits, class, now) => {
+                Some(Err(Wait::for_token(denial.until - now)))
             }
             (_, Mode::Shared | Mode::Local) => None,
         }
@@ -136,12 +150,13 @@ impl Gate {
         self.state().lease.demand(terms.chunk)
     }
 
-    /// Takes in what Redis decided about tokens; the first of them is the asker's.
+    /// Takes in what Redis decided about tokens for mail of `class`; the first of them is the asker's.
     pub(crate) fn settle(
         &self,
         limits: &Limits,
         share: &Limits,
         terms: &Terms,
+        class: Class,
         decision: Decision,
     ) -> Result<(), Wait> {
         let now = Instant::now();
@@ -163,11 +178,9 @@ impl Gate {
         state.denial = Some(Denial {
             until: now + wait,
             limits: *limits,
+            told: class,
         });
-        Err(Wait {
-            reason: Reason::RateLimited,
-            retry_after: wait,
-        })
+        Err(Wait::for_token(wait))
     }
 
     /// Takes a token from this worker's own share.
@@ -183,107 +196,46 @@ impl Gate {
         self.state().keep_apart(share, Instant::now(), time)
     }
 
-    /// Takes a slot, and a token with it, from this worker's own share.
+    /// Takes a slot for `party`, and a token with it, from this worker's own share.
     pub(crate) fn open_of_share(
         &self,
         id: SlotId,
+        party: &Arc<dyn Party>,
         share: &Limits,
         delay: Duration,
     ) -> Result<(), Wait> {
         let now = Instant::now();
-        let mut state = self.state();
-        if state.slots.len() >= share.connections() as usize {
+        let mut holdings = self.holdings();
+        if holdings.len() >= share.connections() as usize {
             return Err(Wait::for_connection(Duration::MAX));
         }
-        state.take_of_share(share, now, delay)?;
-        state.slots.insert(id, now);
+        self.state().take_of_share(share, now, delay)?;
+        holdings.hold(id, party, now);
         Ok(())
-    }
-
-    /// Notes a slot that Redis granted or renewed at `at`.
-    pub(crate) fn hold(&self, id: SlotId, at: Instant) {
-        let mut state = self.state();
-        state.slots.insert(id, at);
-        if state.slots.len() >= state.most_slots.0 {
-            state.most_slots = (state.slots.len(), at);
-        }
-    }
-
-    /// Whether this worker held more slots within the last `time` than it holds now: another one then takes the place of
-    /// one that was given back.
-    pub(crate) fn has_given_back(&self, time: Duration) -> bool {
-        let mut state = self.state();
-        if state.most_slots.1.elapsed() > time {
-            state.most_slots = (state.slots.len(), Instant::now());
-        }
-        state.slots.len() < state.most_slots.0
-    }
-
-    /// Notes how many workers have slots of this path.
-    pub(crate) fn shared_by(&self, sharers: u32) {
-        self.state().sharers = Some(sharers.max(1));
-    }
-
-    /// This worker has no slot of this path, and so does not know who else has.
-    pub(crate) fn forget_sharers(&self) {
-        self.state().sharers = None;
-    }
-
-    /// Among how many workers the path is shared while Redis is away: those that had slots of it, if this one had, and
-    /// otherwise all of `workers`.
-    pub(crate) fn sharers(&self, workers: u32) -> u32 {
-        self.state()
-            .sharers
-            .map_or(workers, |sharers| sharers.min(workers))
-    }
-
-    /// Notes a renewal, unless the slot was released meanwhile.
-    pub(crate) fn renewed(&self, id: SlotId, at: Instant) {
-        if let Some(renewed) = self.state().slots.get_mut(&id) {
-            *renewed = at;
-        }
-    }
-
-    pub(crate) fn release(&self, id: SlotId) {
-        self.state().slots.remove(&id);
-    }
-
-    pub(crate) fn slots(&self) -> Vec<SlotId> {
-        self.state().slots.keys().copied().collect()
-    }
-
-    /// Whether slot `id` was renewed within `time`.
-    pub(crate) fn is_renewed(&self, id: SlotId, time: Duration) -> bool {
-        self.state()
-            .slots
-            .get(&id)
-            .is_some_and(|renewed| renewed.elapsed() < time)
     }
 
     /// Whether slot `id` is one of those this worker may keep as its share among `workers`: the oldest ones.
     pub(crate) fn is_within_share(&self, id: SlotId, workers: u32) -> bool {
-        let state = self.state();
-        let older = state.slots.range(..id).count();
-        older < state.limits.share(workers, workers).connections() as usize
+        let share = self.limits().share(workers, workers).connections();
+        self.holdings().is_among_oldest(id, share)
     }
 
-    /// Notes whether another worker waits for one of this worker's slots. The oldest is to be given up, one at a time.
+    /// Notes whether another worker waits for one of this worker's slots.
     pub(crate) fn want_one(&self, is_wanted: bool) {
-        let mut state = self.state();
-        state.wanted = is_wanted
-            .then(|| state.slots.keys().next().copied())
-            .flatten();
+        self.holdings().want_one(is_wanted);
+        if is_wanted {
+            self.stirred.notify_waiters();
+        }
     }
 
-    /// Whether slot `id` is the one that is to be given up.
-    pub(crate) fn is_wanted(&self, id: SlotId) -> bool {
-        self.state().wanted == Some(id)
+    /// The slots of the path that this worker holds.
+    pub(crate) fn holdings(&self) -> MutexGuard<'_, Holdings> {
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing would be lost by forgetting this path.
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.state();
-        state.slots.is_empty() && state.asked_at.elapsed() > REMEMBERED
+        self.holdings().len() == 0 && self.state().asked_at.elapsed() > REMEMBERED
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -311,9 +263,6 @@ impl State {
             Duration::ZERO => share.bucket.take(&terms, now),
             closed => Err(closed),
         };
-        taken.map_err(|retry_after| Wait {
-            reason: Reason::RateLimited,
-            retry_after,
-        })
+        taken.map_err(Wait::for_token)
     }
 }

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Mode;
-use crate::gate::{Gate, SlotId};
+use crate::gate::Gate;
+use crate::holdings::SlotId;
 use crate::link::{Away, Line};
 use crate::scripts::{BeatReply, Presence};
 use crate::slot::Release;
@@ -163,11 +164,11 @@ impl Heart {
         inner.learn_cell(workers, state);
         inner.remember_epoch(&epoch);
         for (slot, (sharers, is_wanted)) in held.iter().zip(sharers.into_iter().zip(wanted)) {
-            slot.gate.renewed(slot.id, asked_at);
+            slot.gate.holdings().renewed(slot.id, asked_at);
             slot.gate.want_one(is_wanted);
             // While the cell settles, others may not have told of their slots yet.
             if state == 0 {
-                slot.gate.shared_by(sharers);
+                slot.gate.holdings().shared_by(sharers);
             }
         }
         Ok(())
@@ -176,9 +177,9 @@ impl Heart {
     fn held(&self) -> Vec<Held> {
         let mut held = Vec::new();
         for gate in self.inner.live_gates() {
-            let slots = gate.slots();
+            let slots = gate.holdings().ids();
             if slots.is_empty() {
-                gate.forget_sharers();
+                gate.holdings().forget_sharers();
             }
             for id in slots {
                 held.push(Held {

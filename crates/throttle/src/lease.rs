@@ -60,6 +60,16 @@ impl Lease {
         true
     }
 
+    /// Puts a token back that was spent and not used, unless it was one of another lease.
+    pub(crate) fn put_back(&mut self, expires: Instant) {
+        self.tokens += u32::from(self.expires == Some(expires));
+    }
+
+    /// Until when the tokens are good.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
     /// How many tokens to ask for: twice as many where the last ones were used up, or else as many as were used.
     pub(crate) fn demand(&mut self, chunk: u32) -> u32 {
         let next = match self.tokens {
@@ -116,6 +126,24 @@ mod tests {
         assert!(lease.spend(Instant::now()));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert!(!lease.spend(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_not_used_is_as_good_as_before_and_no_longer() {
+        let (mut lease, soon) = (
+            Lease::default(),
+            Instant::now() + Duration::from_millis(200),
+        );
+        lease.fill(2, soon);
+        assert!(lease.spend(Instant::now()));
+        lease.put_back(soon);
+        assert!(lease.spend(Instant::now()));
+        lease.fill(1, soon + Duration::from_millis(200));
+        lease.put_back(soon);
+        assert!(
+            !lease.spend(Instant::now()),
+            "it was one of the lease before"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::{Class, ClassTurns};
 use redis::{Script, ScriptInvocation};
 
 use crate::lease::Terms;
@@ -47,6 +48,8 @@ pub(crate) struct Slot<'a> {
 pub(crate) struct Tokens {
     pub(crate) terms: Terms,
     pub(crate) wanted: u32,
+    /// Of the mail that they are for.
+    pub(crate) class: Class,
 }
 
 /// Whether a heartbeat is the first after an outage.
@@ -122,7 +125,7 @@ impl Scripts {
         });
         call.arg(slot.member).arg(slot.connections);
         match question.tokens {
-            Some(Tokens { terms, wanted }) => call
+            Some(Tokens { terms, wanted, .. }) => call
                 .arg(u64::try_from(terms.interval.as_nanos()).unwrap_or(u64::MAX))
                 .arg(terms.capacity)
                 .arg(wanted)
@@ -131,6 +134,9 @@ impl Scripts {
         };
         call.arg(u8::from(slot.replaces))
             .arg(u8::from(slot.is_first));
+        let class = question.tokens.map(|tokens| tokens.class);
+        call.arg(class.map_or("", Class::as_str))
+            .arg(ClassTurns::TRANSACTIONAL);
         call
     }
 

@@ -1,4 +1,5 @@
-//! The questions a worker asks: a slot with its first token, and tokens.
+//! The questions a worker answers: whether there is a slot with its first token, and whether there is a token. What waits
+//! until it is so: `waiting.rs`; what Redis is asked: `asking.rs`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,10 +14,10 @@ use tokio::time::Instant;
 use crate::gate::Gate;
 use crate::heartbeat;
 use crate::lease::Terms;
-use crate::link::{Away, Line, Link};
-use crate::scripts::{AdmitReply, Asker, Decision, Question, Scripts, Slot, Tokens};
+use crate::link::{Away, Link};
+use crate::scripts::{Asker, Decision, Scripts, Tokens};
 use crate::slot::{Claim, Release};
-use crate::{Limits, Mode, Reason, Settings, SlotGuard, Wait};
+use crate::{Limits, Mode, Party, Settings, SlotGuard, Wait};
 
 /// The configured address is not one of a Redis.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,14 @@ pub(crate) struct Inner {
     gates: Mutex<HashMap<Path, Arc<Gate>>>,
 }
 
+/// Why a slot is not had.
+enum Refusal {
+    /// Redis said no.
+    Certain(Wait),
+    /// Redis may have granted before it failed, or has, and so the slot must be released.
+    Unheard(Wait),
+}
+
 impl Throttle {
     /// A worker's part in the throttling of its cell, through the Redis at `url`, and its heartbeat.
     ///
@@ -77,99 +86,116 @@ impl Throttle {
         Ok((Self { inner, releases }, heartbeat))
     }
 
-    /// Asks for a connection on `path`, and for the token of its first message with it.
+    /// Asks for a connection on `path` for `party`, and for the token of its first message with it.
     ///
     /// That token waits in the guard for as long as a connection may take; use it through [`SlotGuard::take`] or
     /// [`SlotGuard::token`].
-    pub async fn open(&self, path: &Path, limits: &Limits) -> Result<SlotGuard, Wait> {
-        let mut claim = Claim::new(self, self.inner.gate(path, limits));
-        let asked_at = Instant::now();
-        let share = self.inner.share(&claim.gate, limits);
-        let decision = match self.inner.link.line() {
-            Some(line) => self.inner.ask_for_slot(&line, &claim, limits).await,
-            None => Err(Away),
+    pub async fn open(
+        &self,
+        path: &Path,
+        limits: &Limits,
+        party: &Arc<dyn Party>,
+    ) -> Result<SlotGuard, Wait> {
+        let gate = self.inner.gate(path, limits);
+        if gate.holdings().is_left_by(party) {
+            return Err(Wait::for_connection(Duration::MAX));
+        }
+        let mut claim = Claim::new(self, gate);
+        // What this worker holds is used first, or it would expire.
+        let in_hand = match limits.rate() {
+            Some(_) => claim.gate.spend(),
+            None => None,
         };
-        let denied = match decision {
-            Ok(Decision::Granted { .. }) => {
-                claim.gate.hold(claim.id, asked_at);
-                return Ok(SlotGuard::new(claim, path.clone()));
+        let opened = self.open_with(&claim, limits, party, in_hand).await;
+        if opened.is_err()
+            && let Some(expires) = in_hand
+        {
+            claim.gate.put_back(expires);
+        }
+        match opened {
+            Ok(()) => Ok(SlotGuard::granted(claim, path.clone(), Arc::clone(party))),
+            Err(Refusal::Certain(wait)) => {
+                claim.withdraw();
+                Err(wait)
             }
-            Ok(Decision::RateLimited { wait }) => Wait {
-                reason: Reason::RateLimited,
-                retry_after: wait,
-            },
-            // The slot is granted; without a token for it, it is given back.
-            Ok(Decision::OfShare { time }) => {
-                claim.gate.keep_apart(&share, time)?;
-                claim.gate.hold(claim.id, asked_at);
-                return Ok(SlotGuard::new(claim, path.clone()));
-            }
-            Ok(Decision::ConnectionsInUse { wait }) => {
-                if self.inner.shares_slots()
-                    && claim
-                        .gate
-                        .open_of_share(claim.id, &share, Duration::ZERO)
-                        .is_ok()
-                {
-                    return Ok(SlotGuard::new(claim, path.clone()));
-                }
-                Wait::for_connection(wait)
-            }
-            Err(Away) => {
-                match claim
-                    .gate
-                    .open_of_share(claim.id, &share, self.inner.settings.return_jitter)
-                {
-                    Ok(()) => return Ok(SlotGuard::new(claim, path.clone())),
-                    // The claim stays: Redis may have granted before it failed, so the slot must be released.
-                    Err(wait) => return Err(wait),
-                }
-            }
-        };
-        claim.withdraw();
-        Err(denied)
+            Err(Refusal::Unheard(wait)) => Err(wait),
+        }
     }
 
-    /// Asks for one token of `path`: the permission to send one message now.
-    pub async fn take(&self, path: &Path, limits: &Limits) -> Result<(), Wait> {
+    /// The same with a claim, and perhaps the token in hand, which is good until then.
+    async fn open_with(
+        &self,
+        claim: &Claim,
+        limits: &Limits,
+        party: &Arc<dyn Party>,
+        in_hand: Option<Instant>,
+    ) -> Result<(), Refusal> {
+        let (gate, asked_at) = (&claim.gate, Instant::now());
+        let share = self.inner.share(gate, limits);
+        let of_share = |delay| gate.open_of_share(claim.id, party, &share, delay);
+        let terms = match in_hand {
+            Some(_) => None,
+            None => Terms::of(limits, self.inner.settings.lease),
+        };
+        let tokens = terms.map(|terms| Tokens {
+            terms,
+            wanted: 1,
+            class: party.class(),
+        });
+        let decision = match self.inner.link.line() {
+            Some(line) => {
+                let connections = limits.connections();
+                let asked = self.inner.ask_for_slot(&line, claim, connections, tokens);
+                asked.await
+            }
+            None => Err(Away),
+        };
+        match decision {
+            Ok(Decision::Granted { .. }) => {}
+            Ok(Decision::RateLimited { wait }) => {
+                return Err(Refusal::Certain(Wait::for_token(wait)));
+            }
+            // The slot is granted; without a token for it, it is given back.
+            Ok(Decision::OfShare { time }) => {
+                gate.keep_apart(&share, time).map_err(Refusal::Unheard)?;
+            }
+            Ok(Decision::ConnectionsInUse { wait }) => {
+                return match self.inner.shares_slots() && of_share(Duration::ZERO).is_ok() {
+                    true => Ok(()),
+                    false => Err(Refusal::Certain(Wait::for_connection(wait))),
+                };
+            }
+            Err(Away) => {
+                let delay = self.inner.settings.return_jitter;
+                return of_share(delay).map_err(Refusal::Unheard);
+            }
+        }
+        gate.holdings().hold(claim.id, party, asked_at);
+        Ok(())
+    }
+
+    /// Asks for one token of `path` for `party`: the permission to send one message now. It is refused where others wait for
+    /// one that come first.
+    pub async fn take(
+        &self,
+        path: &Path,
+        limits: &Limits,
+        party: &Arc<dyn Party>,
+    ) -> Result<(), Wait> {
         let Some(terms) = Terms::of(limits, self.inner.settings.lease) else {
             return Ok(());
         };
         let gate = self.inner.gate(path, limits);
-        let share = self.inner.share(&gate, limits);
-        if let Some(known) = gate.answer(limits, &share, self.mode()) {
-            return known;
+        if gate.line.is_empty() && gate.spend().is_some() {
+            return Ok(());
         }
-        let _asking = gate.asking.lock().await;
-        if let Some(known) = gate.answer(limits, &share, self.mode()) {
-            return known;
+        let class = party.class();
+        if !gate.line.lets_pass(class) {
+            return Err(Wait::for_token(terms.interval));
         }
-        let decision = match self.inner.link.line() {
-            Some(line) => self.inner.ask_for_tokens(&line, &gate, terms).await,
-            None => Err(Away),
-        };
-        match decision {
-            Ok(decision) => gate.settle(limits, &share, &terms, decision),
-            Err(Away) => gate.take_of_share(&share, self.inner.settings.return_jitter),
-        }
-    }
-
-    /// Waits for one token of `path`. Those who wait are served in the order in which they came.
-    pub async fn token(&self, path: &Path, limits: &Limits) {
-        if limits.rate().is_none() {
-            return;
-        }
-        let gate = self.inner.gate(path, limits);
-        let _turn = gate.turn.lock().await;
-        let mut mode = self.watch_mode();
-        while let Err(wait) = self.take(path, &gate.limits()).await {
-            // A share is slower than the whole, and limits change: whoever waits asks again when either does.
-            tokio::select! {
-                () = tokio::time::sleep(wait.retry_after) => {}
-                () = gate.relearned.notified() => {}
-                _ = mode.changed() => {}
-            }
-        }
+        self.inner.take_for(&gate, limits, class).await?;
+        gate.line.served(class);
+        Ok(())
     }
 
     /// Where limits hold at the moment.
@@ -189,61 +215,6 @@ impl Throttle {
 }
 
 impl Inner {
-    async fn ask_for_slot(
-        &self,
-        line: &Line,
-        claim: &Claim,
-        limits: &Limits,
-    ) -> Result<Decision, Away> {
-        let member = self.member(claim.id);
-        let question = Question {
-            rate_key: &claim.gate.rate_key,
-            slots_key: &claim.gate.slots_key,
-            slot: Some(Slot {
-                member: &member,
-                connections: limits.connections(),
-                replaces: claim.gate.has_given_back(self.settings.slot_ttl),
-                is_first: claim.gate.slots().is_empty(),
-            }),
-            tokens: Terms::of(limits, self.settings.lease).map(|terms| Tokens { terms, wanted: 1 }),
-        };
-        self.ask(line, &claim.gate, &question).await
-    }
-
-    async fn ask_for_tokens(
-        &self,
-        line: &Line,
-        gate: &Gate,
-        terms: Terms,
-    ) -> Result<Decision, Away> {
-        let question = Question {
-            rate_key: &gate.rate_key,
-            slots_key: &gate.slots_key,
-            slot: None,
-            tokens: Some(Tokens {
-                terms,
-                wanted: gate.demand(&terms),
-            }),
-        };
-        self.ask(line, gate, &question).await
-    }
-
-    async fn ask(
-        &self,
-        line: &Line,
-        gate: &Gate,
-        question: &Question<'_>,
-    ) -> Result<Decision, Away> {
-        let epoch = self.epoch();
-        let script = self.scripts.admit(self.asker(&epoch), question);
-        let reply: AdmitReply = self.link.ask(line, &script).await?;
-        self.remember_epoch(&reply.3);
-        if reply.4 > 0 {
-            gate.shared_by(reply.4);
-        }
-        Decision::read(&reply).ok_or(Away)
-    }
-
     pub(crate) fn asker<'a>(&'a self, epoch: &'a str) -> Asker<'a> {
         Asker {
             epoch_key: &self.epoch_key,
@@ -299,16 +270,18 @@ impl Inner {
         settling.is_some_and(|since| since.elapsed() > self.settings.slot_ttl.mul_f64(1.5))
     }
 
-    fn share(&self, gate: &Gate, limits: &Limits) -> Limits {
+    /// What this worker may do alone on a path.
+    pub(crate) fn share(&self, gate: &Gate, limits: &Limits) -> Limits {
         if Sabotage::OpenThrottle.is_on() {
             return Limits::new(None, limits.connections());
         }
         let workers = self.workers();
-        limits.share(workers, gate.sharers(workers))
+        let sharers = gate.holdings().sharers(workers);
+        limits.share(workers, sharers)
     }
 
     /// What is known of `path`, whose limits are now `limits`.
-    fn gate(&self, path: &Path, limits: &Limits) -> Arc<Gate> {
+    pub(crate) fn gate(&self, path: &Path, limits: &Limits) -> Arc<Gate> {
         let gate = self.known_gate(path, limits);
         gate.learn(limits);
         gate

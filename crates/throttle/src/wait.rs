@@ -24,6 +24,14 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// A wait for a token that may be there after `time`.
+    pub(crate) fn for_token(time: Duration) -> Self {
+        Self {
+            reason: Reason::RateLimited,
+            retry_after: time,
+        }
+    }
+
     /// A wait for a connection that is free at the latest after `longest`.
     pub(crate) fn for_connection(longest: Duration) -> Self {
         let retry_after = longest.min(CONNECTION_WAIT.mul_f64(rand::random_range(0.5..1.0)));

@@ -5,13 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use model::{Class, Tenant};
+use model::{Class, ClassTurns, Tenant};
 use tokio::time::Instant;
 
 use crate::settle::InHand;
 
-/// Turns of transactional jobs for each turn of a bulk job, while both wait.
-const TRANSACTIONAL_TURNS: u32 = 8;
 /// Octets a tenant may send in one turn.
 const QUANTUM: u64 = 64 << 10;
 /// What a message costs beside its content.
@@ -87,8 +85,7 @@ impl Whom {
 pub(crate) struct FairQueue<J> {
     transactional: Turns<J>,
     bulk: Turns<J>,
-    /// Transactional turns since the last bulk one.
-    turns: u32,
+    turns: ClassTurns,
 }
 
 impl<J> Default for FairQueue<J> {
@@ -96,7 +93,7 @@ impl<J> Default for FairQueue<J> {
         Self {
             transactional: Turns::default(),
             bulk: Turns::default(),
-            turns: 0,
+            turns: ClassTurns::default(),
         }
     }
 }
@@ -125,14 +122,18 @@ impl<J: Waiting> FairQueue<J> {
         self.of(job.class()).push_front(job, now);
     }
 
+    /// The class of the job that is the next to have its turn.
+    pub(crate) fn next_class(&self) -> Option<Class> {
+        self.turns.next(|class| match class {
+            Class::Transactional => self.transactional.len > 0,
+            Class::Bulk => self.bulk.len > 0,
+        })
+    }
+
     pub(crate) fn pop(&mut self) -> Option<J> {
-        let bulk_is_due = self.turns >= TRANSACTIONAL_TURNS && self.bulk.len > 0;
-        if !bulk_is_due && let Some(job) = self.transactional.pop() {
-            self.turns += 1;
-            return Some(job);
-        }
-        self.turns = 0;
-        self.bulk.pop()
+        let class = self.next_class()?;
+        self.turns.had(class);
+        self.of(class).pop()
     }
 
     /// Everything above `keep` jobs of `whom`, the last to have their turn first; bulk goes before transactional.

@@ -1,8 +1,9 @@
 //! One connection's life: admitted, connected, one job after the other, closed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use throttle::{Reason, SlotGuard};
+use throttle::{Party, Reason, SlotGuard};
 use tokio::sync::oneshot;
 
 use crate::attempt::{Ended, IsFirst, attempt};
@@ -23,7 +24,7 @@ pub(crate) struct Opened {
 }
 
 /// One more connection to `site`; `None` where it is not wanted, at shutdown, and where it could not be made.
-pub(crate) async fn open(sender: &Sender, site: &Site) -> Option<Opened> {
+pub(crate) async fn open(sender: &Sender, site: &Arc<Site>) -> Option<Opened> {
     let slot = admit(sender, site).await?;
     let connected = tokio::select! {
         connected = sender.connector.connect(&site.route, site.transport) => connected,
@@ -42,11 +43,17 @@ pub(crate) async fn open(sender: &Sender, site: &Site) -> Option<Opened> {
     }
 }
 
-/// A connection slot with the first message's token; `None` where it is not worth waiting for one.
-async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
+/// A connection slot, with the first message's token where it was not another's; `None` where it is not worth waiting for
+/// one.
+async fn admit(sender: &Sender, site: &Arc<Site>) -> Option<SlotGuard> {
     let limits = site.limits.shared();
+    let party: Arc<dyn Party> = site.clone();
     while site.has_waiting() && !sender.shutdown().is_requested() {
-        let wait = match sender.throttle.open(&site.path, &limits).await {
+        let opened = tokio::select! {
+            opened = sender.throttle.slot(&site.path, &limits, &party) => opened,
+            () = sender.shutdown().requested() => return None,
+        };
+        let wait = match opened {
             Ok(slot) => return Some(slot),
             Err(wait) => wait,
         };
@@ -61,8 +68,8 @@ async fn admit(sender: &Sender, site: &Site) -> Option<SlotGuard> {
     None
 }
 
-/// Sends the site's jobs, one after the other, until nothing is left, the connection is used up, or shutdown; the envelope of
-/// each goes out behind the one before where that is possible.
+/// Sends the site's jobs, one after the other, until nothing is left, the connection is used up or wanted for others, or
+/// shutdown; the envelope of each goes out behind the one before where that is possible.
 pub(crate) async fn converse(sender: &Sender, site: &Site, opened: Opened) {
     let Opened {
         slot,
@@ -100,7 +107,8 @@ pub(crate) async fn converse(sender: &Sender, site: &Site, opened: Opened) {
     connection.session.quit().await;
 }
 
-/// The next job that can be sent, with its token; `None` when none comes for a while, or shutdown.
+/// The next job that can be sent, with its token; `None` when none comes for a while, when the slot is wanted for others, and at
+/// shutdown.
 async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<Letter> {
     let limits = site.limits.shared();
     loop {
@@ -108,10 +116,13 @@ async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<L
             biased;
             () = sender.shutdown().requested() => return None,
             turn = site.next_turn(sender.idle) => turn?,
+            () = slot.wanted() => return None,
         };
         tokio::select! {
-            () = slot.token(&limits) => {}
+            biased;
             () = sender.shutdown().requested() => return None,
+            () = slot.token(&limits) => {}
+            () = slot.wanted() => return None,
         }
         if let Some(held) = turn.take()
             && let Some(letter) = write(sender, site, held).await

@@ -7,8 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::Path;
+use model::{Class, Path};
 use routing::Route;
+use throttle::Party;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -247,6 +248,12 @@ impl Site {
         let (state, now) = (self.lock(), Instant::now());
         let is_idle = state.waiting.len() == 0 && state.sessions == 0;
         is_idle && !state.parking.expects_any(now) && !state.closure.is_remembered(now)
+    }
+}
+
+impl Party for Site {
+    fn next_class(&self) -> Option<Class> {
+        self.lock().waiting.next_class()
     }
 }
 

@@ -9,6 +9,7 @@
 --       settles, too
 --       11 1 when this worker has no slot of the path. Where all are in use, the next one to come free is then kept for
 --       it, for as long as it goes on asking, and the worker that has the most is told to give one up
+--       12 class of the mail that the tokens are for  13 tokens for transactional mail for each for bulk, while both wait
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
 --       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, how many
 --       workers have slots of the path (0 when no slot was asked for)
@@ -47,9 +48,39 @@ if slot ~= '' then
   end
 end
 
+-- Bulk yields while another worker has transactional mail and no token for it; among its own a worker sees to that itself.
+-- <rate>|urgent holds such workers, each until a little after the time at which it was told to ask again: it is late by the
+-- way of the answer and of the question. While bulk yields, <rate>|yielded counts what transactional mail has had since bulk
+-- began to wait, and every so many tokens one is kept for bulk.
+local urgent, yielded = KEYS[2] .. '|urgent', KEYS[2] .. '|yielded'
+local worker, class, turns = ARGV[2], ARGV[12], tonumber(ARGV[13])
+local longest, late = 60000000, 200000
+
+local function others_are_urgent()
+  redis.call('ZREMRANGEBYSCORE', urgent, '-inf', int(now))
+  -- Nobody is remembered for so long: this was written before the clock went back.
+  redis.call('ZREMRANGEBYSCORE', urgent, '(' .. int(now + longest + late), '+inf')
+  return redis.call('ZCARD', urgent) > (redis.call('ZSCORE', urgent, worker) and 1 or 0)
+end
+
+local function remember_urgent(wait)
+  redis.call('ZADD', urgent, int(now + math.min(wait, longest) + late), worker)
+  redis.call('PEXPIRE', urgent, int((longest + late) / 1000 + 1000))
+end
+
 local granted = 0
 local shared = interval > 0 and apart == 0
 if shared then
+  local since = tonumber(redis.call('GET', yielded))
+  local yields = class == 'bulk' and others_are_urgent()
+  local due = math.floor((since or 0) / turns)
+  local kept = 0
+  if yields then
+    wanted, worth = math.max(math.min(wanted, due), 1), 1
+  elseif class == 'transactional' and due > 0 then
+    kept = 1
+  end
+
   -- GCRA: the key holds when the bucket will be full again. A missing key is a full bucket.
   local full = math.ceil(capacity * interval)
   local stored = tonumber(redis.call('GET', KEYS[2]))
@@ -57,17 +88,36 @@ if shared then
   -- Neither a lowered rate nor a clock that went back makes a debt larger than the whole bucket.
   full_at = math.max(now, math.min(full_at, now + full))
   local room = now + full - full_at
-  granted = math.min(wanted, math.floor(room / interval))
-  local enough = granted >= worth
-  if enough then
+  granted = math.min(wanted, math.floor(room / interval) - kept)
+  local wait
+  if granted < worth then
+    wait = (worth + kept) * interval - room
+  elseif yields and due == 0 then
+    wait = math.max(20000, math.min(interval, 500000))
+  else
     full_at = full_at + math.ceil(granted * interval)
   end
   -- What was corrected is kept also when the answer is no, or it would have to be corrected for ever.
   if full_at ~= stored then
     redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
   end
-  if not enough then
-    return no(1, worth * interval - room)
+  if wait and class == 'transactional' then
+    remember_urgent(wait)
+  elseif wait and yields then
+    -- For as long as it may take to ask again.
+    redis.call('SET', yielded, int(since or 0), 'PX', int(math.ceil(wait / 1000) + 1000))
+  elseif class == 'transactional' then
+    redis.call('ZREM', urgent, worker)
+    if since then
+      redis.call('INCRBY', yielded, int(granted))
+    end
+  elseif yields then
+    redis.call('DECRBY', yielded, int(granted * turns))
+  elseif since then
+    redis.call('DEL', yielded)
+  end
+  if wait then
+    return no(1, wait)
   end
 end
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod away;
+mod classes;
+mod heirs;
 mod log;
 mod rates;
 mod server;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::server::RedisServer;
-use crate::worker::{Worker, limits, path, settings};
+use crate::worker::{Worker, bulk, limits, path, settings};
 
 /// What scheduling on a busy machine may add between a grant and the moment the test notes it.
 const SLACK: Duration = Duration::from_millis(20);
@@ -30,9 +30,9 @@ async fn arrivals(
             let throttle = (**worker).clone();
             running.spawn(async move {
                 let mut arrivals = Vec::new();
-                while let Ok(()) =
-                    tokio::time::timeout_at(end, throttle.token(&path("big"), &limits)).await
-                {
+                let (there, party) = (path("big"), bulk());
+                let token = || throttle.token(&there, &limits, &party);
+                while let Ok(()) = tokio::time::timeout_at(end, token()).await {
                     arrivals.push(Instant::now());
                 }
                 arrivals

@@ -1,10 +1,11 @@
 //! A worker of a test: a throttle and its heartbeat.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Path, Provider};
-use throttle::{Limits, Mode, Settings, SlotGuard, Throttle};
+use model::{Class, Path, Provider};
+use throttle::{Limits, Mode, Party, Settings, SlotGuard, Throttle, Wait};
 use tokio::task::JoinHandle;
 
 use crate::server::RedisServer;
@@ -43,6 +44,26 @@ impl Worker {
             .unwrap();
     }
 
+    /// For questions of a party.
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    /// A slot on `path` for a party of its own, with bulk.
+    pub(crate) async fn open(&self, path: &Path, limits: &Limits) -> Result<SlotGuard, Wait> {
+        self.throttle.open(path, limits, &bulk()).await
+    }
+
+    /// A token for bulk.
+    pub(crate) async fn take(&self, path: &Path, limits: &Limits) -> Result<(), Wait> {
+        self.throttle.take(path, limits, &bulk()).await
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn token(&self, path: &Path, limits: &Limits) {
+        self.throttle.token(path, limits, &bulk()).await;
+    }
+
     /// A slot on `path`, however long it takes.
     pub(crate) async fn open_soon(&self, path: &Path, limits: &Limits) -> SlotGuard {
         loop {
@@ -71,6 +92,25 @@ impl Deref for Worker {
     fn deref(&self) -> &Throttle {
         &self.throttle
     }
+}
+
+/// A party that always has mail of this class.
+struct Has(Class);
+
+impl Party for Has {
+    fn next_class(&self) -> Option<Class> {
+        Some(self.0)
+    }
+}
+
+/// A party that has bulk and no end of it.
+pub(crate) fn bulk() -> Arc<dyn Party> {
+    Arc::new(Has(Class::Bulk))
+}
+
+/// The same with transactional mail.
+pub(crate) fn urgent() -> Arc<dyn Party> {
+    Arc::new(Has(Class::Transactional))
 }
 
 pub(crate) fn settings(name: &str) -> Settings {
