@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use delivery::config::RawLimits;
-use model::{Domain, EgressGroup};
+use model::{Domain, EgressGroup, JobId};
 use queue::LaneMap;
 use tests::{Cluster, Setup, bulk, eventually, letter, limited, provider, submit_all};
 
@@ -91,11 +91,11 @@ async fn goes_first(workers: usize, limits: RawLimits, latency: &str) -> anyhow:
 
 /// A domain behind an exchanger of its own at the provider, in that hashed lane.
 fn domain_in(lane: u32) -> anyhow::Result<Domain> {
-    let lanes = LaneMap::hashed(&EgressGroup::default(), LANES);
+    let lanes = LaneMap::new(&EgressGroup::default(), LANES, &[]);
     let name = format!("h{lane}");
     for number in 0..100 {
         let domain: Domain = format!("d{number}.hosted.example").parse()?;
-        if lanes.lane(&domain).key().ends_with(&name) {
+        if lanes.lane(&domain, JobId::fresh()).key().ends_with(&name) {
             return Ok(domain);
         }
     }

@@ -13,8 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::QueueError;
 use crate::streams::{EVENT_SUBJECT, EVENTS};
 
-/// How long a batch waits for more events after its first.
+/// How long a batch waits for more events after its first: every batch is synced, and those who read it acknowledge it.
 const GATHER: Duration = Duration::from_millis(20);
+/// The same where events come thick and fast, and the one before held so many.
+const GATHER_MANY: Duration = Duration::from_millis(100);
+const MANY: usize = 32;
 const BATCH_EVENTS: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches on their way at once.
@@ -86,19 +89,24 @@ async fn publish_batches(
     encode: Encode,
     incoming: mpsc::Receiver<Entry>,
 ) {
-    let batches = futures_util::stream::unfold(incoming, |mut incoming| async move {
-        let batch = gather(&mut incoming).await?;
-        Some((batch, incoming))
+    let batches = futures_util::stream::unfold((incoming, GATHER), async |(mut incoming, time)| {
+        let batch = gather(&mut incoming, time).await?;
+        let next = if batch.events.len() < MANY {
+            GATHER
+        } else {
+            GATHER_MANY
+        };
+        Some((batch, (incoming, next)))
     });
     let publishing = batches.map(|batch| publish_batch(&jetstream, encode, batch));
     publishing.buffer_unordered(IN_FLIGHT).collect::<()>().await;
 }
 
-/// The next batch: what comes within [`GATHER`] of its first event. `None` when no more can come.
-async fn gather(incoming: &mut mpsc::Receiver<Entry>) -> Option<Batch> {
+/// The next batch: what comes within `time` of its first event. `None` when no more can come.
+async fn gather(incoming: &mut mpsc::Receiver<Entry>, time: Duration) -> Option<Batch> {
     let mut batch = Batch::default();
     batch.push(incoming.recv().await?);
-    let until = tokio::time::Instant::now() + GATHER;
+    let until = tokio::time::Instant::now() + time;
     while !batch.is_full() {
         match tokio::time::timeout_at(until, incoming.recv()).await {
             Ok(Some(entry)) => batch.push(entry),
