@@ -141,7 +141,12 @@ impl Queue {
     /// The table of what this process holds, and the task that keeps it held.
     pub fn holds(&self) -> (Holds, impl Future<Output = ()> + Send + use<>) {
         let ack_wait = self.settings.ack_wait;
-        let settled = Settled::new(self.jetstream.clone(), ack_wait, self.connections());
+        let settled = Settled::new(
+            self.jetstream.clone(),
+            self.settings.replicas,
+            ack_wait,
+            self.connections(),
+        );
         Holds::new(ack_wait, settled)
     }
 

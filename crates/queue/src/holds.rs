@@ -84,7 +84,7 @@ type Held = Vec<(u64, Arc<Acker>)>;
 pub struct Holds {
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
     generations: Arc<AtomicU64>,
-    settled: Settled,
+    settled: Arc<Settled>,
     ack_wait: Duration,
 }
 
@@ -108,7 +108,7 @@ impl Holds {
         let holds = Self {
             entries: Arc::default(),
             generations: Arc::default(),
-            settled,
+            settled: Arc::new(settled),
             ack_wait,
         };
         let keep = holds.clone().keep();

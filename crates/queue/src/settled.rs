@@ -4,8 +4,7 @@
 //! An acknowledgement of one job costs the broker a note in the stream that is synced, on every copy. Removing all of a
 //! stream up to a sequence is one operation, however many that are; but it asks nobody whether what is removed is settled.
 //! So this counts up from where the broker itself says that everything is acknowledged, and never past a job that was not
-//! settled here. Nor is the newest of a stream ever removed with others: a stream that is emptied all at once does not
-//! outlive that all its copies lose their power together. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
+//! settled here. Nor is the newest of a stream ever removed with others. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
 //!
 //! A removal has one more effect: nats-server forgets which jobs of the stream it was about to deliver again, and comes back to
 //! them after `ack_wait` only. So nothing is removed while such jobs are about: after a job was given back, after one came
@@ -54,15 +53,19 @@ pub(crate) struct Settled {
     new: mpsc::UnboundedSender<Arc<Line>>,
     jetstream: jetstream::Context,
     connections: Connections,
+    /// Whether anything is removed; else all is acknowledged one by one.
+    removes: bool,
     ack_wait: Duration,
     patience: Duration,
 }
 
 impl Settled {
     /// Nothing yet, and the task that has them forgotten. `connected` tells of every new connection: what was settled before is
-    /// left to come again.
+    /// left to come again. Where streams have `copies`, nothing is removed: all of them may lose their power at once, and
+    /// nats-server 2.15.1 then does not find the way back from what it removed to what it had synced.
     pub(crate) fn new(
         jetstream: jetstream::Context,
+        copies: usize,
         ack_wait: Duration,
         connected: watch::Receiver<Timestamp>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
@@ -72,6 +75,7 @@ impl Settled {
             new,
             connections: Connections::of(jetstream.client()),
             jetstream,
+            removes: copies == 1,
             ack_wait,
             patience: PATIENCE.min(ack_wait / PART_OF_ACK_WAIT),
         };
@@ -151,14 +155,23 @@ impl Settled {
         let mut asked = None;
         loop {
             line.filled().await;
-            tokio::time::sleep(ROUND).await;
+            tokio::time::sleep(self.round()).await;
             let connection = self.connections.made().await;
             line.lock().renew(connection);
-            self.learn_in_time(&line, &mut asked).await;
-            self.remove_run(&line).await;
-            let late = line.lock().take_late(self.patience);
+            let late = if self.removes {
+                self.learn_in_time(&line, &mut asked).await;
+                self.remove_run(&line).await;
+                line.lock().take_late(self.patience)
+            } else {
+                line.lock().take_all()
+            };
             self.acknowledge(late).await;
         }
+    }
+
+    /// How often settled jobs are looked at. What is acknowledged together, the copies of a stream note together.
+    fn round(&self) -> Duration {
+        if self.removes { ROUND } else { self.patience }
     }
 
     /// Asks where to begin where that is not known, and up to where others have come where something is in the way; not all the
@@ -530,6 +543,13 @@ impl State {
         let told = std::mem::replace(&mut self.settled, above).into_values();
         told.filter_map(|settled| settled.leaving)
             .for_each(Leaving::say_told);
+    }
+
+    /// All that is settled, to tell the broker of it.
+    fn take_all(&mut self) -> Vec<Leaving> {
+        self.has_copies = false;
+        let all = std::mem::take(&mut self.settled).into_values();
+        all.filter_map(|settled| settled.leaving).collect()
     }
 
     /// What has waited for `patience`, to tell the broker of it; and where nothing could be removed for so long, because a job
