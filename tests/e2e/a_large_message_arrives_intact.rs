@@ -4,6 +4,7 @@
 use anyhow::Context as _;
 use api::v1::submit_request::Content;
 use api::v1::{Attachment, SubmitRequest};
+use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use tests::{Books, PATIENCE, Setup, eventually, letter, letter_to};
 
@@ -106,11 +107,16 @@ async fn a_body_waits_outside_of_its_job_and_leaves_nothing_behind() -> anyhow::
     cluster.finish().await
 }
 
-/// In canonical form, so that nothing has to be changed, with a body in which no two lines are the same.
+/// In canonical form, so that nothing has to be changed, with a body that no packing makes much smaller.
 fn message_of(size: usize) -> Vec<u8> {
     let header = "From: ann@acme.example\r\nTo: undisclosed-recipients:;\r\nSubject: large\r\n\
                   Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <large@acme.example>\r\n\r\n";
-    let lines = (0..size / 70).map(|number| format!("{number:070}\r\n"));
+    let mut random = rand::rng();
+    let mut line = || -> String {
+        let letters = (0..70).map(|_| char::from(random.random_range(b'a'..=b'z')));
+        letters.chain("\r\n".chars()).collect()
+    };
+    let lines = (0..size / 70).map(|_| line());
     header
         .bytes()
         .chain(lines.flat_map(String::into_bytes))
