@@ -61,8 +61,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     /// Nothing yet, and the task that has them forgotten. `connected` tells of every new connection: what was settled before is
-    /// left to come again. Where streams have `copies`, nothing is removed: all of them may lose their power at once, and
-    /// nats-server 2.15.1 then does not find the way back from what it removed to what it had synced.
+    /// left to come again. Where streams have `copies`, nothing is removed: there it is no cheaper.
     pub(crate) fn new(
         jetstream: jetstream::Context,
         copies: usize,
