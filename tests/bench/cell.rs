@@ -210,6 +210,8 @@ async fn start_nats(
     config.nats.monitors = monitors.iter().map(url("http")).collect();
     if nodes > 1 {
         config.nats.replicas = nodes;
+        // As the scenario has seen to.
+        config.nats.ordered_disks = true;
     }
     Ok(servers)
 }

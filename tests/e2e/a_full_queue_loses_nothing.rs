@@ -7,7 +7,7 @@ use api::v1::{Class, SubmitRequest};
 use mailsim::ledger::Outcome;
 use model::ByteSize;
 use tests::{
-    Api, Books, Cluster, Disk, PATIENCE, Setup, eventually, flush_all, keyed, messages,
+    Api, Books, Cluster, Disk, Order, PATIENCE, Setup, eventually, flush_all, keyed, messages,
     submit_stubbornly,
 };
 use tokio::time::Instant;
@@ -121,7 +121,7 @@ async fn a_full_disk_loses_nothing() -> anyhow::Result<()> {
         println!("skipped: a disk to be filled is mounted, which needs root");
         return Ok(());
     }
-    let disk = Disk::new(DISK)?;
+    let disk = Disk::new(DISK, Order::Any)?;
     let setup = Setup::new(PROGRAM).storing_in(vec![disk.store()]);
     let mut cluster = unhurried(setup).start_with(1).await?;
     let (api, count) = (cluster.api(0)?, messages(MESSAGES));

@@ -1,4 +1,5 @@
-//! Nothing runs on a queue that acknowledges before it has synced, unless it is told to, and then it says so.
+//! Nothing runs on a queue that acknowledges before it has synced, or would not come back to it, unless it is told to, and then
+//! it says so.
 
 use postrider::local::Service;
 use tests::{Books, PATIENCE, Setup, letter};
@@ -46,5 +47,25 @@ async fn for_development_it_is_taken_and_warned_of() -> anyhow::Result<()> {
     Books::default()
         .read_until_ended(1, &mut api.events().await?, PATIENCE)
         .await?;
+    cluster.finish().await
+}
+
+#[tokio::test]
+async fn copies_on_disks_that_keep_no_order_are_refused_with_the_remedy() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).allowing("error: prepare the queue");
+    let mut cluster = setup.start().await?;
+    for verb in SERVICES {
+        let environment = &[("POSTRIDER__NATS__REPLICAS", "3")];
+        cluster.start_service(&Service {
+            name: verb,
+            verb,
+            environment,
+        })?;
+        assert_eq!(cluster.ends(verb).await?, Some(1));
+        let log = cluster.log(verb)?;
+        for remedy in ["nodelalloc", "nats.ordered_disks = true", "2.14.6"] {
+            assert!(log.contains(remedy), "{remedy:?} is missing in: {log}");
+        }
+    }
     cluster.finish().await
 }

@@ -22,6 +22,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         credentials_file: None,
         monitors: vec![],
         sync: SyncPolicy::AllowLazy,
+        ordered_disks: false,
         replicas: 1,
         hashed_lanes: 4,
         own_lanes: vec![],

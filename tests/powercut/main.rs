@@ -14,16 +14,17 @@ use async_nats::jetstream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mailsim::config::{RawDownWindow, RawProvider};
 use rand::RngExt as _;
-use tests::{Cluster, Disk, Setup, eventually, letter_of, messages, provider};
+use tests::{Cluster, Disk, Order, Setup, eventually, letter_of, messages, provider};
+use tokio::time::Instant;
 use tonic::Code;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
 /// Messages accepted at least, before the last cut.
 const MESSAGES: usize = 20_000;
-const CUTS: usize = 3;
+const CUTS: u32 = 3;
 /// More than are ever submitted between two cuts.
-const NUMBERS: usize = 1_000_000;
+const NUMBERS: u32 = 1_000_000;
 /// Octets of each disk: room for some tens of thousands of messages.
 const SIZE: u64 = 2 << 30;
 const IN_FLIGHT: usize = 64;
@@ -32,7 +33,7 @@ const WORKERS: usize = 2;
 /// power is cut.
 const RATE: &str = "500/s";
 /// One message in so many has a body that is too large to stand in its job.
-const LARGE_EVERY: usize = 200;
+const LARGE_EVERY: u32 = 200;
 const LARGE: usize = 300 << 10;
 const SMALL: usize = 2600;
 /// More than waits within a job that is deferred.
@@ -40,10 +41,11 @@ const SET_ASIDE: usize = 6 << 10;
 /// What the addresses begin with to which the large ones go.
 const LARGE_TO: &str = "large";
 /// One message in so many goes to a provider that is down for a while, and waits with others in one schedule (ADR 19).
-const DEFERRED_EVERY: usize = 3;
+const DEFERRED_EVERY: u32 = 3;
 const CLOSED: &str = "closed";
-/// Counted from the start of the providers: longer than it takes to accept what is accepted before the power is cut.
-const CLOSED_FOR: &str = "90s";
+/// How long it is down for each cut, from its start: longer than it takes to accept what is accepted until then, start and
+/// elections included, also on a slow machine.
+const CLOSED_FOR: Duration = Duration::from_secs(90);
 /// When the power is cut: so many times a cut's part of the messages are accepted since the last one, at random.
 const CUT_AFTER: std::ops::Range<f64> = 1.0..1.2;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -58,12 +60,17 @@ enum Sync {
 
 impl Sync {
     /// How often the power is cut.
-    fn cuts(self) -> usize {
+    fn cuts(self) -> u32 {
         match self {
             Self::Always => CUTS,
             // What is lost at once need not be lost again.
             Self::WhenItLikes => 1,
         }
+    }
+
+    /// How long [`CLOSED`] is down.
+    fn closed_for(self) -> Duration {
+        CLOSED_FOR * self.cuts()
     }
 }
 
@@ -94,10 +101,13 @@ async fn compare(nodes: usize) -> anyhow::Result<()> {
 
 /// How many accepted messages never arrive when the power is cut while they are accepted.
 async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
+    // What copies need (ADR 28); one server comes back from any disk.
+    let order = if nodes > 1 { Order::Kept } else { Order::Any };
     let disks: Vec<Disk> = (0..nodes)
-        .map(|_| Disk::new(SIZE))
+        .map(|_| Disk::new(SIZE, order))
         .collect::<Result<_, _>>()?;
     let mut cluster = start(nodes, sync, &disks).await?;
+    let opens = Instant::now() + sync.closed_for();
     // The streams are there; what may be lost is mail.
     for disk in &disks {
         disk.sync()?;
@@ -108,7 +118,7 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
         give_power_back(&mut cluster, &disks).await?;
     }
     let before = cluster.ledger()?.len();
-    let arrived = arrived(&cluster, &accepted).await?;
+    let arrived = arrived(&cluster, &accepted, opens).await?;
     let lost: Vec<&String> = accepted.difference(&arrived).collect();
     let large = |recipients: &mut dyn Iterator<Item = &String>| {
         recipients.filter(|to| to.starts_with(LARGE_TO)).count()
@@ -149,7 +159,7 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
             config.mailsim.providers.push(RawProvider {
                 down: vec![RawDownWindow {
                     from: "0s".into(),
-                    until: CLOSED_FOR.into(),
+                    until: format!("{}s", sync.closed_for().as_secs()),
                 }],
                 ..provider(CLOSED)
             });
@@ -171,14 +181,14 @@ async fn start(nodes: usize, sync: Sync, disks: &[Disk]) -> anyhow::Result<Clust
 async fn accept_until_cut(
     cluster: &mut Cluster,
     disks: &[Disk],
-    cut: usize,
+    cut: u32,
     accepted: &mut HashSet<String>,
 ) -> anyhow::Result<()> {
-    let part = messages(MESSAGES).div_ceil(CUTS) as f64;
+    let part = messages(MESSAGES) as f64 / f64::from(CUTS);
     let known = accepted.len();
     let mut cut_at = known + (part * rand::rng().random_range(CUT_AFTER)) as usize;
     let api = cluster.api(0)?;
-    let submit = |number: usize| {
+    let submit = |number: u32| {
         let (api, (to, size)) = (api.clone(), mail(number));
         async move { api.submit(letter_of(size, &to)).await.map(|_| to) }
     };
@@ -238,7 +248,7 @@ async fn give_power_back(cluster: &mut Cluster, disks: &[Disk]) -> anyhow::Resul
 }
 
 /// To whom message `number` goes, and its size.
-fn mail(number: usize) -> (String, usize) {
+fn mail(number: u32) -> (String, usize) {
     if number.is_multiple_of(LARGE_EVERY) {
         (format!("{LARGE_TO}{number}@gmail.example"), LARGE)
     } else if !number.is_multiple_of(DEFERRED_EVERY) {
@@ -273,9 +283,13 @@ async fn set_aside(url: &str) -> anyhow::Result<(usize, u64)> {
     Ok((bundles, bodies))
 }
 
-/// To whom mail came, once nothing more comes.
-async fn arrived(cluster: &Cluster, accepted: &HashSet<String>) -> anyhow::Result<HashSet<String>> {
-    let (mut known, mut since) = (0, tokio::time::Instant::now());
+/// To whom mail came, once nothing more comes although the last provider `opens`.
+async fn arrived(
+    cluster: &Cluster,
+    accepted: &HashSet<String>,
+    opens: Instant,
+) -> anyhow::Result<HashSet<String>> {
+    let (mut known, mut since) = (0, opens);
     eventually("mail has arrived", PATIENCE, async || {
         let arrived: HashSet<String> = cluster
             .ledger()?
@@ -283,7 +297,7 @@ async fn arrived(cluster: &Cluster, accepted: &HashSet<String>) -> anyhow::Resul
             .map(|entry| entry.recipient)
             .collect();
         if arrived.len() != known {
-            (known, since) = (arrived.len(), tokio::time::Instant::now());
+            (known, since) = (arrived.len(), opens.max(Instant::now()));
         }
         let all = accepted.is_subset(&arrived);
         Ok((all || since.elapsed() > QUIET).then_some(arrived))

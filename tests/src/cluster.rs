@@ -73,9 +73,10 @@ impl Setup {
         self
     }
 
-    /// Three nats-servers, with a copy of everything on each.
+    /// Three nats-servers, with a copy of everything on each. Where their power is cut they are to store on ordered disks.
     pub fn on_three_nodes(mut self) -> Self {
         self.nodes = 3;
+        self.config.nats.ordered_disks = true;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,9 +16,19 @@ const CUT: &str = "import fcntl,os,struct,sys\n\
     fd=os.open(sys.argv[1],os.O_RDONLY)\n\
     fcntl.ioctl(fd,(2<<30)|(4<<16)|(ord('X')<<8)|125,struct.pack('I',2))\n";
 
+/// In which order a disk is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The names of files may be there before data that was written earlier: ext4 as it is mounted by default.
+    Any,
+    /// As it was written.
+    Kept,
+}
+
 /// A mounted disk. Dropped, it is unmounted and gone.
 pub struct Disk {
     dir: TempDir,
+    order: Order,
 }
 
 impl Disk {
@@ -27,12 +38,19 @@ impl Disk {
     }
 
     /// A new one of `size` octets, mounted.
-    pub fn new(size: u64) -> anyhow::Result<Self> {
+    pub fn new(size: u64, order: Order) -> anyhow::Result<Self> {
+        Self::new_in(&std::env::temp_dir(), size, order)
+    }
+
+    /// The same, kept in a file below `parent`.
+    pub fn new_in(parent: &Path, size: u64, order: Order) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("postrider-disk-")
-            .tempdir()
+            // Postfix has users of its own.
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in(parent)
             .context("make a directory")?;
-        let disk = Self { dir };
+        let disk = Self { dir, order };
         fs::create_dir(disk.mount_point()).context("make the mount point")?;
         run(Command::new("truncate")
             .args(["-s", &size.to_string()])
@@ -94,8 +112,12 @@ impl Disk {
 
     fn mount(&self) -> anyhow::Result<()> {
         let (image, point) = (self.image(), self.mount_point());
+        let options = match self.order {
+            Order::Any => "loop",
+            Order::Kept => "loop,nodelalloc",
+        };
         run(Command::new("mount")
-            .args(["-o", "loop"])
+            .args(["-o", options])
             .arg(image)
             .arg(point))?;
         fs::create_dir_all(self.store()).context("make the store")

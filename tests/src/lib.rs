@@ -29,7 +29,7 @@ pub use self::api::Api;
 pub use self::arrivals::Arrivals;
 pub use self::books::{Books, Duplicate, Reconciled};
 pub use self::cluster::{Cluster, Setup};
-pub use self::disk::Disk;
+pub use self::disk::{Disk, Order};
 pub use self::fault::{messages, moments, number, patience, standstill};
 pub use self::mail::{
     bulk, deliver_all, first_attempts, letter, letter_of, letter_to, raw, submit_all,

@@ -20,8 +20,6 @@ const MAX_IN_FLIGHT: usize = 4096;
 /// How long something that was set up may be out of reach, as while its leader is elected, and how often it is tried.
 const ELECTION: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
-/// Versions of nats-server that cut a stream's raft log short before they have synced the stream (docs/faults.md, power cut).
-const UNSYNCED_COPIES: [&str; 2] = ["2.15.0", "2.15.1"];
 
 /// A connection to the queue; cheap to clone.
 #[derive(Debug, Clone)]
@@ -65,7 +63,6 @@ impl Queue {
             .connect(&settings.servers)
             .await
             .map_err(|error| problem(error.to_string()))?;
-        warn_of_unsynced_copies(&client.server_info().version, settings.replicas);
         let jetstream = ContextBuilder::new()
             .timeout(Duration::from_secs(5))
             .max_ack_inflight(MAX_IN_FLIGHT)
@@ -86,7 +83,7 @@ impl Queue {
         })
     }
 
-    /// Asks every server whether it syncs before it acknowledges, unless [`SyncPolicy`](crate::SyncPolicy) says
+    /// Asks every server whether it keeps what it acknowledges, unless [`SyncPolicy`](crate::SyncPolicy) says
     /// otherwise, and how full it is.
     pub async fn check(&self) -> Result<Condition, SetupError> {
         crate::durability::check(&self.settings).await
@@ -215,15 +212,5 @@ where
             }
             ended => return ended,
         }
-    }
-}
-
-/// Says what a cluster of such servers does not keep of what it acknowledges.
-fn warn_of_unsynced_copies(version: &str, replicas: usize) {
-    if replicas > 1 && UNSYNCED_COPIES.contains(&version) {
-        tracing::warn!(
-            version,
-            "nats-servers of this version lose accepted mail when all lose their power at once, use 2.14.6"
-        );
     }
 }

@@ -1,6 +1,6 @@
-//! Asks the servers whether acknowledged means synced (ADR 2), how full they are, and whether they can write.
+//! Asks the servers whether acknowledged means synced (ADR 2, ADR 28), how full they are, and whether they can write.
 //!
-//! A server that syncs lazily is evidence against the whole queue. A server that does not answer is not: it may be the
+//! A server that does not sync is evidence against the whole queue. A server that does not answer is not: it may be the
 //! one node that is down while the others hold the quorum. It is asked again.
 
 use std::collections::BTreeSet;
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 
 use crate::{Settings, SetupError, SyncPolicy};
 
+/// Versions of nats-server whose copies come back after a power cut only from disks that keep the order of what is written
+/// (ADR 28).
+const NEED_ORDERED_DISKS: [&str; 2] = ["2.15.0", "2.15.1"];
 /// The most a monitoring endpoint may answer.
 const ANSWER_LIMIT: usize = 1 << 20;
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -34,6 +37,12 @@ struct Jsz {
 struct JszConfig {
     sync_always: bool,
     max_storage: u64,
+}
+
+/// What `/varz` says.
+#[derive(Debug, Deserialize)]
+struct Varz {
+    version: String,
 }
 
 /// What `/healthz` says.
@@ -78,8 +87,12 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
     let mut condition = Condition::default();
     for monitor in &settings.monitors {
         for answer in ask_all(monitor).await {
-            let (answer, health) = match answer {
-                Ok(answers) => answers,
+            let Answer {
+                jsz: answer,
+                varz,
+                health,
+            } = match answer {
+                Ok(answer) => answer,
                 Err(error) => {
                     condition.unasked = Some(error);
                     continue;
@@ -88,6 +101,16 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
             if !answer.config.sync_always {
                 return Err(SetupError::LazySync {
                     monitor: monitor.clone(),
+                });
+            }
+            let has_copies = settings.replicas > 1;
+            if has_copies
+                && !settings.ordered_disks
+                && NEED_ORDERED_DISKS.contains(&varz.version.as_str())
+            {
+                return Err(SetupError::UnorderedDisks {
+                    monitor: monitor.clone(),
+                    version: varz.version,
                 });
             }
             let limit = answer.config.max_storage.max(1);
@@ -121,8 +144,15 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
     Ok(condition)
 }
 
+/// What one server says of itself.
+struct Answer {
+    jsz: Jsz,
+    varz: Varz,
+    health: Healthz,
+}
+
 /// The answer of every server behind one endpoint.
-async fn ask_all(monitor: &str) -> Vec<Result<(Jsz, Healthz), SetupError>> {
+async fn ask_all(monitor: &str) -> Vec<Result<Answer, SetupError>> {
     let addresses = match addresses(monitor).await {
         Ok(addresses) => addresses,
         Err(error) => return vec![Err(error)],
@@ -147,20 +177,28 @@ async fn addresses(monitor: &str) -> Result<Vec<SocketAddr>, SetupError> {
     Ok(found.collect())
 }
 
-async fn ask(monitor: &str, address: SocketAddr) -> Result<(Jsz, Healthz), SetupError> {
+async fn ask(monitor: &str, address: SocketAddr) -> Result<Answer, SetupError> {
     let problem = |problem: String| SetupError::Monitor {
         monitor: monitor.to_owned(),
         problem,
     };
-    let asked = async { tokio::try_join!(get(address, "/jsz"), get(address, "/healthz")) };
-    let (jsz, healthz) = tokio::time::timeout(DEADLINE, asked)
+    let asked = async {
+        tokio::try_join!(
+            get(address, "/jsz"),
+            get(address, "/varz"),
+            get(address, "/healthz")
+        )
+    };
+    let (jsz, varz, health) = tokio::time::timeout(DEADLINE, asked)
         .await
         .map_err(|_| problem(format!("no answer within {} s", DEADLINE.as_secs())))?
         .map_err(|error| problem(error.to_string()))?;
     let strange = |error| problem(format!("not the answer of a nats-server: {error}"));
-    let jsz = serde_json::from_slice(&jsz).map_err(strange)?;
-    let healthz = serde_json::from_slice(&healthz).map_err(strange)?;
-    Ok((jsz, healthz))
+    Ok(Answer {
+        jsz: serde_json::from_slice(&jsz).map_err(strange)?,
+        varz: serde_json::from_slice(&varz).map_err(strange)?,
+        health: serde_json::from_slice(&health).map_err(strange)?,
+    })
 }
 
 /// `GET path` over a connection of its own.

@@ -121,6 +121,21 @@ pub enum SetupError {
         /// Which endpoint.
         monitor: String,
     },
+    /// A server of a version that does not come back to what it acknowledged, where streams have copies and its disk
+    /// may write names before data (ADR 28).
+    #[error(
+        "nats-server at {monitor} is of version {version}, and nats.replicas is more than 1: when all servers lose their \
+         power at once, such servers do not come back to mail that was accepted, unless their disks keep the order in which \
+         they are written. Mount each server's store_dir as ext4 with the option nodelalloc and set \
+         nats.ordered_disks = true; or run version 2.14.6, which is slower; or, for development only, set \
+         nats.sync = \"allow-lazy\""
+    )]
+    UnorderedDisks {
+        /// Which endpoint.
+        monitor: String,
+        /// What the server says of itself.
+        version: String,
+    },
     /// A stream that this configuration does not know still holds mail.
     #[error(
         "stream {stream} holds {messages} messages, and nats.lanes and nats.own_lanes no longer include it: set the former lanes \
@@ -168,4 +183,11 @@ pub enum SetupError {
         /// How many the cluster says it has.
         size: usize,
     },
+}
+
+impl SetupError {
+    /// Whether a server would lose what it acknowledges: nothing may be accepted then.
+    pub fn is_not_durable(&self) -> bool {
+        matches!(self, Self::LazySync { .. } | Self::UnorderedDisks { .. })
+    }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub monitors: Vec<String>,
     /// Whether the servers' sync setting is enforced.
     pub sync: SyncPolicy,
+    /// Whether every server's disk keeps the order in which data and names are written (ADR 28).
+    pub ordered_disks: bool,
     /// Copies of every stream: 1 on a single node, 3 in a cluster.
     pub replicas: usize,
     /// Over how many lanes the domains are hashed.

@@ -46,7 +46,8 @@ impl Readiness {
             State::NotDurable => Err(status_with_retry(
                 Code::Unavailable,
                 "QUEUE_NOT_DURABLE",
-                "the queue would not keep messages: a nats-server runs without `sync_interval: always`; see the log",
+                "the queue would not keep messages: a nats-server does not sync what it acknowledges, and nothing was queued; \
+                 the log of ingest says which one and what to do",
                 EVERY,
             )),
             State::Disconnected => Err(status_with_retry(
@@ -92,7 +93,12 @@ impl Readiness {
             }
             Ok(condition) if condition.fullness >= FULL => State::Full,
             Ok(_) => State::Ready,
-            Err(SetupError::LazySync { .. }) => State::NotDurable,
+            Err(error) if error.is_not_durable() => {
+                if self.get() != State::NotDurable {
+                    tracing::error!(%error, "a nats-server would lose accepted mail, accepting nothing");
+                }
+                State::NotDurable
+            }
             Err(error) => return tracing::warn!(%error, "no nats-server could be asked how it is"),
         };
         self.set(state);
@@ -106,7 +112,8 @@ impl Readiness {
         }
         match state {
             State::Ready => tracing::info!("accepting messages again"),
-            State::NotDurable => tracing::error!("a nats-server syncs lazily, accepting nothing"),
+            // Logged with its cause.
+            State::NotDurable => {}
             State::Disconnected => tracing::warn!("no nats-server is connected, accepting nothing"),
             State::Full => tracing::error!("queue storage nearly full, accepting nothing"),
             State::Unwritable => tracing::error!("no nats-server can write, accepting nothing"),
@@ -186,6 +193,11 @@ mod tests {
             monitor: "http://n1:8222".into(),
         };
         assert_eq!(code_after(Err(lazy)), Some(Code::Unavailable));
+        let unordered = SetupError::UnorderedDisks {
+            monitor: "http://n1:8222".into(),
+            version: "2.15.1".into(),
+        };
+        assert_eq!(code_after(Err(unordered)), Some(Code::Unavailable));
         let full = Condition {
             fullness: 0.81,
             ..Condition::default()

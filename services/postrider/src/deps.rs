@@ -46,12 +46,11 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let hopeless = matches!(
-            error,
-            SetupError::LazySync { .. }
-                | SetupError::OrphanedLane { .. }
-                | SetupError::FewerReplicas { .. }
-        );
+        let hopeless = error.is_not_durable()
+            || matches!(
+                error,
+                SetupError::OrphanedLane { .. } | SetupError::FewerReplicas { .. }
+            );
         if hopeless || shutdown.is_requested() || tokio::time::Instant::now() >= deadline {
             return Err(anyhow::Error::new(error).context("prepare the queue"));
         }

@@ -60,7 +60,7 @@ impl Scenario {
 pub(crate) const WARM_UP: usize = 1000;
 
 /// What all scenarios share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bench {
     /// Where data and results go.
     pub(crate) dir: PathBuf,

@@ -24,6 +24,10 @@ pub struct RawNats {
     /// "require-always": refuse to run unless every server has `sync_interval: always`, so that accepted mail
     /// survives a power cut. "allow-lazy": do not check; for development only.
     pub sync: String,
+    /// Says that every nats-server's disk writes data before the names of files that come later: ext4 mounted with
+    /// `nodelalloc` or `data=journal`. Servers of version 2.15.0 and 2.15.1 with copies need such disks to come back after
+    /// all of them lost their power at once, and nothing runs on them without.
+    pub ordered_disks: bool,
     /// Copies of every stream: 1 on a single server, 3 in a cluster.
     pub replicas: usize,
     /// Streams that the recipients' domains are spread over: 4 suit a single server and a small cluster, 8 three servers
@@ -49,6 +53,7 @@ impl Default for RawNats {
             credentials_file: String::new(),
             monitors: vec!["http://127.0.0.1:8222".into()],
             sync: "require-always".into(),
+            ordered_disks: false,
             replicas: 1,
             lanes: 4,
             own_lanes: Vec::new(),
@@ -144,6 +149,7 @@ impl TryFrom<RawNats> for Nats {
                     .map(Into::into),
                 monitors: raw.monitors,
                 sync: sync?,
+                ordered_disks: raw.ordered_disks,
                 replicas: raw.replicas,
                 hashed_lanes: raw.lanes,
                 own_lanes,
