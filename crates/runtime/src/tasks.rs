@@ -41,6 +41,8 @@ impl Tasks {
     }
 
     /// Runs `future` until it ends by itself.
+    // tokio-console tells tasks apart by where they are spawned.
+    #[track_caller]
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
     where
@@ -54,6 +56,7 @@ impl Tasks {
     }
 
     /// Runs a task without which the service is of no use: its error or panic ends the service.
+    #[track_caller]
     pub fn spawn_vital<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
