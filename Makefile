@@ -63,10 +63,6 @@ fuzz: ## Feed 10 million inputs to each parser that strangers reach; FUZZ_RUNS=n
 	@deploy/tools.sh fuzz
 	@deploy/fuzz.sh
 
-console: ## Build with what tokio-console shows of every task: target/console/release/postrider (docs/performance.md)
-	@deploy/tools.sh console
-	RUSTFLAGS="--cfg tokio_unstable" cargo build --release --target-dir target/console --package postrider --features tokio-console
-
 console: ## Build with what tokio-console shows of every task: target/console/release/postrider, and tokio-console in .tools/bin
 	@deploy/tools.sh console
 	RUSTFLAGS="--cfg tokio_unstable" cargo build --release --target-dir target/console --package postrider --features tokio-console
