@@ -210,7 +210,7 @@ async fn start_nats(
     config.nats.monitors = monitors.iter().map(url("http")).collect();
     if nodes > 1 {
         config.nats.replicas = nodes;
-        // As the scenario has seen to.
+        // The power stays on, whatever the disk is.
         config.nats.ordered_disks = true;
     }
     Ok(servers)

@@ -70,6 +70,8 @@ pub(crate) struct Bench {
     pub(crate) part: usize,
     /// Whether Postfix is left out.
     pub(crate) alone: bool,
+    /// Whether what is beside Postfix stands on a disk of its own that keeps the order.
+    pub(crate) ordered_disk: bool,
 }
 
 impl Bench {
