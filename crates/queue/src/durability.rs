@@ -87,42 +87,21 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
     let mut condition = Condition::default();
     for monitor in &settings.monitors {
         for answer in ask_all(monitor).await {
-            let Answer {
-                jsz: answer,
-                varz,
-                health,
-            } = match answer {
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     condition.unasked = Some(error);
                     continue;
                 }
             };
-            if !answer.config.sync_always {
-                return Err(SetupError::LazySync {
-                    monitor: monitor.clone(),
-                });
-            }
-            let has_copies = settings.replicas > 1;
-            if has_copies
-                && !settings.ordered_disks
-                && NEED_ORDERED_DISKS.contains(&varz.version.as_str())
-            {
-                return Err(SetupError::UnorderedDisks {
-                    monitor: monitor.clone(),
-                    version: varz.version,
-                });
-            }
-            let limit = answer.config.max_storage.max(1);
+            answer.check_durable(monitor, settings)?;
+            let Answer { jsz, health, .. } = answer;
+            let limit = jsz.config.max_storage.max(1);
             let smallest = condition.smallest_storage.unwrap_or(u64::MAX);
-            condition.smallest_storage = Some(smallest.min(answer.config.max_storage));
-            condition.fullness = condition.fullness.max(answer.storage as f64 / limit as f64);
-            size = size.max(
-                answer
-                    .meta_cluster
-                    .map_or(1, |cluster| cluster.cluster_size),
-            );
-            servers.insert(answer.server_id);
+            condition.smallest_storage = Some(smallest.min(jsz.config.max_storage));
+            condition.fullness = condition.fullness.max(jsz.storage as f64 / limit as f64);
+            size = size.max(jsz.meta_cluster.map_or(1, |cluster| cluster.cluster_size));
+            servers.insert(jsz.server_id);
             match health.write_error() {
                 Some(error) => condition.write_error = Some(error),
                 None => can_write = true,
@@ -149,6 +128,24 @@ struct Answer {
     jsz: Jsz,
     varz: Varz,
     health: Healthz,
+}
+
+impl Answer {
+    /// Refuses where this server would not come back to what it acknowledged.
+    fn check_durable(&self, monitor: &str, settings: &Settings) -> Result<(), SetupError> {
+        let (monitor, version) = (monitor.to_owned(), &self.varz.version);
+        if !self.jsz.config.sync_always {
+            return Err(SetupError::LazySync { monitor });
+        }
+        let needs_order = settings.replicas > 1 && NEED_ORDERED_DISKS.contains(&version.as_str());
+        if needs_order && !settings.ordered_disks {
+            return Err(SetupError::UnorderedDisks {
+                monitor,
+                version: version.clone(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// The answer of every server behind one endpoint.

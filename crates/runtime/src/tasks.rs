@@ -40,8 +40,7 @@ impl Tasks {
         &self.shutdown
     }
 
-    /// Runs `future` until it ends by itself.
-    // tokio-console tells tasks apart by where they are spawned.
+    /// Runs `future` until it ends by itself. tokio-console tells it from others by where it is called.
     #[track_caller]
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
