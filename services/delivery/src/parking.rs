@@ -12,7 +12,9 @@
 //! A site that is slow and still sends (its provider has a limit, or is far away) must not run dry while its jobs are
 //! parked. It keeps what it sends in the shortest time that a job can be parked, and the others come back at the pace at
 //! which it sends, and a little faster. That pace is known from the first seconds on, and where it turns out otherwise what
-//! is parked from then on has its turn by the better knowledge.
+//! is parked from then on has its turn by the better knowledge. What makes a site slow may pass within seconds, as when a
+//! worker dies that held its connections; so at first many come back in a second, whatever the pace, and half as many each
+//! time that the time of the slow site doubles.
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ const TRICKLE: f64 = 0.2;
 const MEMORY_OF_PACE: f64 = 0.8;
 /// Parked jobs come back so much faster than the site sends, that it does not run dry.
 const OVERBOOKED: f64 = 1.25;
-/// The most parked jobs that come back in a second to a site that sends nothing.
+/// The most parked jobs that come back in a second to a site that sends nothing, or that has been slow for a short time only.
 const PROBES: f64 = 125.0;
 /// The longest that a job is parked for others to come back before it.
 const LONGEST: Duration = Duration::from_secs(135 * 60);
@@ -98,9 +100,9 @@ impl Parking {
     /// What was parked by another pace comes back as it was told to. Those that are parked from now on stand behind as many as
     /// before, at the pace of now.
     pub(crate) fn measure(&mut self, taken: u64, now: Instant) {
-        let before = self.pace.of_returns();
+        let before = self.returns();
         self.pace.measure(taken, now);
-        let after = self.pace.of_returns();
+        let after = self.returns();
         let first = now + self.soonest;
         if let Some(next) = self.next_return
             && next > first
@@ -127,7 +129,7 @@ impl Parking {
     /// For how long the next job is parked, at least `soonest`; around `base` or longer where the site sends nothing.
     pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
         self.soonest = soonest;
-        let returns = self.pace.of_returns();
+        let returns = self.returns();
         let least = match returns {
             Returns::Probing => spread(base),
             Returns::AtPace(_) => Duration::ZERO,
@@ -149,6 +151,17 @@ impl Parking {
     /// Whether parked jobs are still to come back, which must find what is known of their site.
     pub(crate) fn expects_any(&self, now: Instant) -> bool {
         self.last_return.is_some_and(|last| now < last + PATIENCE)
+    }
+
+    /// How parked jobs come back, as far as is known now.
+    fn returns(&self) -> Returns {
+        match self.pace.jobs_a_second() {
+            0.0 => Returns::Probing,
+            pace => {
+                let fewest = PROBES / f64::from(2u32.pow(self.doublings));
+                Returns::AtPace((pace * OVERBOOKED).max(fewest))
+            }
+        }
     }
 
     /// A site that kept up for one parking time is forgiven.
@@ -205,13 +218,6 @@ impl Pace {
     fn is_too_slow_for(&self, waiting: usize) -> bool {
         let longest = (PATIENCE * FORESEEN).as_secs_f64();
         self.weight > TWO_SECONDS && waiting as f64 > self.jobs_a_second() * longest
-    }
-
-    fn of_returns(&self) -> Returns {
-        match self.jobs_a_second() {
-            0.0 => Returns::Probing,
-            pace => Returns::AtPace(pace * OVERBOOKED),
-        }
     }
 }
 
@@ -291,7 +297,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_measured_later_has_jobs_back_earlier() {
-        let mut parking = sending(4, 2);
+        let mut parking = long_slow(sending(4, 2));
         let soonest = Duration::from_secs(60);
         let time = |parking: &mut Parking| {
             let now = measured_at(parking);
@@ -302,6 +308,29 @@ mod tests {
         measure(&mut parking, 100, 30);
         let near = time(&mut parking);
         assert!(near < soonest + Duration::from_secs(10), "{near:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_that_is_slow_for_a_moment_has_its_jobs_back_soon() {
+        let mut parking = sending(1, 3);
+        let (soonest, now) = (SHORTEST, measured_at(&parking));
+        let longest = |parking: &mut Parking| {
+            let base = parking.needed(Some(now - PATIENCE), 900, now).unwrap();
+            let times = (0..900).map(|_| parking.time(base, soonest, now));
+            times.max().unwrap()
+        };
+        let first = longest(&mut parking);
+        assert!(first < soonest + Duration::from_secs(16), "{first:?}");
+        let then = longest(&mut long_slow(sending(1, 3)));
+        assert!(then > Duration::from_secs(600), "{then:?}");
+    }
+
+    /// One that has been slow for an hour.
+    fn long_slow(parking: Parking) -> Parking {
+        Parking {
+            doublings: MOST_DOUBLINGS,
+            ..parking
+        }
     }
 
     /// A site that has sent `pace` jobs in each of its first seconds.
@@ -353,7 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_would_be_parked_for_too_long_is_spread() {
-        let mut parking = sending(2, 1);
+        let mut parking = long_slow(sending(2, 1));
         let (soonest, now) = (Duration::from_secs(60), Instant::now());
         let longest = (0..100_000)
             .map(|_| parking.time(SHORTEST, soonest, now))
