@@ -11,13 +11,14 @@ const KILLS: usize = 3;
 const WORKERS: usize = 3;
 const CONNECTIONS: u32 = 6;
 /// What the services may say while there is no queue.
-pub(crate) const SAID_WITHOUT_A_QUEUE: [&str; 10] = [
+pub(crate) const SAID_WITHOUT_A_QUEUE: [&str; 11] = [
     "events not stored yet, publishing again",
     "hold not proven, job left to others",
     "holds not proven",
     "job not settled, leaving it to redelivery",
     "lanes not leased, trying again",
     "message not accepted",
+    "no nats-server could be asked how it is",
     "other workers not followed, trying again",
     "parked job not settled, leaving it to redelivery",
     "pull failed, trying again",

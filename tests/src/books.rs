@@ -57,7 +57,7 @@ struct Copy {
     message: String,
     recipient: String,
     taken_at: Timestamp,
-    /// Whether its session took nothing after it.
+    /// Whether its session took no message after it.
     is_last: bool,
 }
 
@@ -203,8 +203,9 @@ fn copies(ledger: Vec<Entry>) -> Vec<Copy> {
     let mut sessions = HashSet::new();
     // Backwards, so that the first entry seen of a session is its last.
     for entry in ledger.into_iter().rev() {
-        let is_last = sessions.insert(entry.session);
+        // An envelope that is refused says nothing: it goes out behind the final dot, and the session may be cut there.
         if entry.outcome == Outcome::Accepted {
+            let is_last = sessions.insert(entry.session);
             // Postrider's Message-ID is <message id@sender's domain>.
             let id = entry.message_id.unwrap_or_default();
             copies.push(Copy {
