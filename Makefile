@@ -1,7 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
 .PHONY: help tools build demo up fmt lint docs config-reference test faults isolation backlog sabotage powercut bench-smtp fuzz bench bench-quick \
-  console \
   bench-tools console smuggling peers check
 
 help: ## Show this list
