@@ -3,6 +3,7 @@
 //! streams have copies. What was given back comes again at once all the same. Of deferred jobs the schedules between them stay.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -10,6 +11,7 @@ use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use model::{Class, Domain, JobId};
+use postrider::local::NatsServer;
 use queue::{Hold, Holds, Lane, Publisher, Puller, Queue, Stage, Taken};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -22,6 +24,8 @@ use super::broker;
 const CLASS: Class = Class::Transactional;
 const JOBS: usize = 100;
 const COPIES: usize = 3;
+/// Not for long, where jobs are to come again.
+const ACK_WAIT: Duration = Duration::from_secs(2);
 /// One that stays in hand.
 const BUSY: usize = 30;
 const ROUNDS: usize = 12;
@@ -78,6 +82,52 @@ async fn what_was_deferred_leaves_together_and_leaves_schedules_standing() -> an
     cluster.finish().await
 }
 
+/// A server that crashed has written what was acknowledged, and not what it removed then: it keeps copies of jobs that it gives
+/// to nobody, also among jobs that are still to be settled.
+#[tokio::test]
+async fn copies_that_a_crash_left_are_removed_once_all_before_them_is_settled() -> anyhow::Result<()>
+{
+    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let settings = queue::Settings {
+        ack_wait: ACK_WAIT,
+        ..broker::settings(cluster.nats_url()?)
+    };
+    let queue = Queue::connect(settings).await?;
+    let (holds, keep) = queue.holds();
+    let stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
+    let passed = async {
+        let mut held = stream.jobs().await?;
+        let stored = stream.store(&cluster);
+        let before = cluster.file("before");
+        copy(&stored, &before)?;
+        let busy = held.remove(BUSY);
+        for hold in held {
+            hold.settle();
+        }
+        stream.left(1).await?;
+        cluster.stack()?.nats_mut()[0].end().await?;
+        std::fs::remove_dir_all(&stored)?;
+        copy(&before, &stored)?;
+        cluster.stack()?.nats_mut()[0].start_again().await?;
+        drop(busy);
+        // What stands in front of the busy one goes at once, and nothing of what stands behind it.
+        stream.left(JOBS - BUSY).await?;
+        let again = eventually("the busy one comes again", PATIENCE, async || {
+            let pulled = stream.pull().await?;
+            Ok((!pulled.is_empty()).then_some(pulled))
+        });
+        for hold in again.await? {
+            hold.settle();
+        }
+        stream.left(0).await
+    };
+    tokio::select! {
+        () = keep => bail!("settled jobs are no longer looked after"),
+        passed = passed => passed?,
+    }
+    cluster.finish().await
+}
+
 /// What is acknowledged together costs three servers no more than what is removed (ADR 24).
 #[tokio::test]
 async fn where_streams_have_copies_each_job_is_acknowledged() -> anyhow::Result<()> {
@@ -97,7 +147,7 @@ async fn where_streams_have_copies_each_job_is_acknowledged() -> anyhow::Result<
     cluster.finish().await
 }
 
-async fn leave_one_by_one(stream: &mut Stream<'_>) -> anyhow::Result<()> {
+async fn leave_one_by_one(stream: &mut Stream) -> anyhow::Result<()> {
     for hold in stream.jobs().await? {
         hold.settle();
     }
@@ -108,7 +158,7 @@ async fn leave_one_by_one(stream: &mut Stream<'_>) -> anyhow::Result<()> {
 }
 
 /// Jobs that are settled, all but one at first.
-async fn leave_together(stream: &mut Stream<'_>) -> anyhow::Result<()> {
+async fn leave_together(stream: &mut Stream) -> anyhow::Result<()> {
     let mut held = stream.jobs().await?;
     let busy = held.remove(BUSY);
     for hold in held {
@@ -142,7 +192,7 @@ async fn leave_together(stream: &mut Stream<'_>) -> anyhow::Result<()> {
 
 /// Jobs are settled in any order, some later than others, and some stay in hand. Where nothing stands at the sequence up to
 /// which a stream was once shortened, a nats-server removes more the next time than it is told to, if it is told wrongly.
-async fn leave_in_any_order(stream: &Stream<'_>) -> anyhow::Result<()> {
+async fn leave_in_any_order(stream: &Stream) -> anyhow::Result<()> {
     let seed = number("POSTRIDER_TEST_SEED").unwrap_or_else(|| rand::rng().random());
     println!("POSTRIDER_TEST_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -163,7 +213,7 @@ async fn leave_in_any_order(stream: &Stream<'_>) -> anyhow::Result<()> {
 
 /// A job that is given back among others that are settled. A removal would make the broker forget that it is to be delivered
 /// again.
-async fn come_again(stream: &Stream<'_>) -> anyhow::Result<()> {
+async fn come_again(stream: &Stream) -> anyhow::Result<()> {
     let mut held = stream.jobs().await?;
     held.remove(BUSY).release().await;
     for hold in held {
@@ -178,9 +228,19 @@ async fn come_again(stream: &Stream<'_>) -> anyhow::Result<()> {
     stream.left(0).await
 }
 
+/// Copies the files of a directory.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(to)?;
+    for file in from.read_dir()? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
 /// One stream of jobs, and what the broker is told of it.
-struct Stream<'cluster> {
-    cluster: &'cluster Cluster,
+struct Stream {
+    url: String,
     publisher: Publisher,
     lane: Lane,
     domain: Domain,
@@ -193,9 +253,9 @@ struct Stream<'cluster> {
     acknowledgements: Subscriber,
 }
 
-impl<'cluster> Stream<'cluster> {
+impl Stream {
     async fn open(
-        cluster: &'cluster Cluster,
+        cluster: &Cluster,
         queue: &Queue,
         holds: &Holds,
         stage: Stage,
@@ -211,7 +271,7 @@ impl<'cluster> Stream<'cluster> {
         let acknowledgements = client.subscribe(format!("$JS.ACK.{name}.>")).await?;
         client.flush().await?;
         Ok(Self {
-            cluster,
+            url: cluster.nats_url()?.to_owned(),
             publisher: queue.publisher(),
             lane,
             domain,
@@ -222,6 +282,13 @@ impl<'cluster> Stream<'cluster> {
             removals,
             acknowledgements,
         })
+    }
+
+    /// Where the only nats-server keeps the messages of the stream.
+    fn store(&self, cluster: &Cluster) -> PathBuf {
+        let streams =
+            NatsServer::store_in(&cluster.file("nats"), 1, 0).join("jetstream/$G/streams");
+        streams.join(self.puller.stream()).join("msgs")
     }
 
     /// Publishes jobs and takes them, in the order of the stream.
@@ -274,10 +341,9 @@ impl<'cluster> Stream<'cluster> {
 
     /// Waits until so many jobs stand in the stream, and no fewer, beside all that was never to be delivered.
     async fn left(&self, jobs: usize) -> anyhow::Result<()> {
-        let url = self.cluster.nats_url()?;
         let jobs = (jobs + self.schedules.get()) as u64;
         eventually(&format!("{jobs} jobs are left"), PATIENCE, async || {
-            let left = broker::occupied(url)
+            let left = broker::occupied(&self.url)
                 .await?
                 .get(self.puller.stream())
                 .copied()

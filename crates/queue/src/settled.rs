@@ -233,21 +233,24 @@ impl Settled {
         let _removing = line.removing.lock().await;
         let (removes_copies, connection) = {
             let state = line.lock();
-            (state.has_copies && !state.holds_off(), state.connection)
+            (state.has_copies() && !state.holds_off(), state.connection)
         };
         let consumer: jetstream::consumer::PullConsumer = self
             .jetstream
             .get_consumer_from_stream(WORKERS, &*line.stream)
             .await
             .map_err(QueueError::refused)?;
-        let floor = consumer.cached_info().ack_floor.stream_sequence;
+        let told = consumer.cached_info();
+        let (floor, delivered) = (
+            told.ack_floor.stream_sequence,
+            told.delivered.stream_sequence,
+        );
         if removes_copies && floor > 0 && self.is_current(connection) {
             self.remove_up_to(line, floor).await?;
         }
         let mut state = line.lock();
         if state.connection == connection {
-            state.has_copies &= !removes_copies;
-            state.raise(floor);
+            state.learn(floor, delivered, removes_copies);
         }
         Ok(())
     }

@@ -157,6 +157,19 @@ impl Line {
     }
 }
 
+/// What the broker may keep of jobs that are settled, and give to nobody: it crashed, and had written what was acknowledged
+/// and not what it removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Copies {
+    /// Nothing.
+    #[default]
+    None,
+    /// Whatever it had delivered when it crashed, which is not known yet.
+    Any,
+    /// What stands up to this sequence.
+    UpTo(u64),
+}
+
 struct Settlement {
     /// As in [`Place`].
     behind: Option<u64>,
@@ -181,8 +194,7 @@ pub(super) struct State {
     pub(super) removes_from: Option<Instant>,
     /// What all of this came by.
     pub(super) connection: Connection,
-    /// Whether the broker may have copies of what is settled, below the floor.
-    pub(super) has_copies: bool,
+    copies: Copies,
 }
 
 impl State {
@@ -224,12 +236,33 @@ impl State {
     /// Whether there is nothing to do.
     fn is_clear(&self) -> bool {
         let is_told = |settled: &Settlement| settled.leaving.is_none();
-        !self.has_copies && self.settled.values().all(is_told)
+        !self.has_copies() && self.settled.values().all(is_told)
     }
 
     /// Whether the broker is to be asked up to where everything is acknowledged.
     pub(super) fn has_to_learn(&self) -> bool {
-        self.floor.is_none() || self.has_copies || self.is_behind()
+        self.floor.is_none() || self.has_copies() || self.is_behind()
+    }
+
+    /// Whether the broker may have copies of what is settled.
+    pub(super) fn has_copies(&self) -> bool {
+        self.copies != Copies::None
+    }
+
+    /// The broker says that everything up to `floor` is acknowledged of what it delivered, up to `delivered`; copies up to
+    /// `floor` were removed, if `are_removed`. Those above it stand among jobs that are not settled yet.
+    pub(super) fn learn(&mut self, floor: u64, delivered: u64, are_removed: bool) {
+        self.raise(floor);
+        let last = match self.copies {
+            Copies::None => return,
+            Copies::Any => delivered,
+            Copies::UpTo(last) => last,
+        };
+        self.copies = if are_removed && floor >= last {
+            Copies::None
+        } else {
+            Copies::UpTo(last)
+        };
     }
 
     /// How many are settled above the floor without a job between them that is not, and the last one's sequence. The newest
@@ -272,7 +305,7 @@ impl State {
 
     /// All that is settled, to tell the broker of it.
     pub(super) fn take_all(&mut self) -> Vec<Leaving> {
-        self.has_copies = false;
+        self.copies = Copies::None;
         let all = std::mem::take(&mut self.settled).into_values();
         all.filter_map(|settled| settled.leaving).collect()
     }
@@ -330,7 +363,7 @@ impl State {
             *self = Self {
                 connection,
                 removes_from: self.removes_from,
-                has_copies: self.connection != Connection::default(),
+                copies: Copies::Any,
                 ..Self::default()
             };
         }
@@ -476,6 +509,20 @@ mod tests {
         state.renew(next);
         assert_eq!((state.floor, state.run()), (None, (0, 0)));
         assert_eq!(state.follow(41, 1, 10), None);
+    }
+
+    #[test]
+    fn copies_are_looked_for_until_all_is_settled_that_was_delivered_before() {
+        let mut state = settled([]);
+        assert!(!state.has_copies());
+        state.renew(Connection::default().next());
+        assert!(state.has_copies());
+        state.learn(30, 90, true);
+        assert!(state.has_copies(), "between 30 and 90");
+        state.learn(95, 120, false);
+        assert!(state.has_copies(), "they were not removed");
+        state.learn(95, 120, true);
+        assert!(!state.has_copies());
     }
 
     #[test]
