@@ -3,7 +3,7 @@
 //!
 //! Owns the keys `{cell}:done:*`, `{cell}:intent:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
 //! hand in bytes and get the same bytes back. Never the only copy of anything: a marker lost costs at most a
-//! duplicate, a timeline lost an answer (ADR 1).
+//! duplicate, a timeline lost an answer (ADR 1). The last ends that a process has marked it also knows by itself.
 //!
 //! Promises:
 //! - no call waits for Redis longer than [`Settings`] say; while Redis is away calls fail at once and callers carry on;
@@ -18,6 +18,7 @@ mod intent;
 mod keys;
 mod link;
 mod marker;
+mod recent;
 mod settings;
 mod timeline;
 
@@ -30,8 +31,9 @@ use std::sync::Arc;
 
 use keys::Keys;
 use link::Link;
+use recent::Recent;
 
-/// A handle to what Redis remembers. Clones share one connection.
+/// A handle to what Redis remembers. Clones share one connection, and what this process marked itself.
 #[derive(Debug, Clone)]
 pub struct History {
     inner: Arc<Inner>,
@@ -42,6 +44,7 @@ struct Inner {
     link: Link,
     keys: Keys,
     settings: Settings,
+    recent: Recent,
 }
 
 impl History {
@@ -56,6 +59,7 @@ impl History {
                 link,
                 keys,
                 settings,
+                recent: Recent::new(),
             }),
         })
     }

@@ -1,7 +1,7 @@
 //! Markers: this job has ended, and this is the event that said so.
 //!
 //! A worker writes the marker before it publishes the event and settles the job. Whoever is given the job again finds
-//! the marker, publishes the same event and sends nothing.
+//! the marker, publishes the same event and sends nothing. Mostly that is the worker that wrote it, which knows without Redis.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{History, HistoryError};
 
 impl History {
     /// Remembers for `ttl` that `job` ended with `event`, unless it had ended before: then the event that ended it
-    /// is answered, and stays.
+    /// is answered, and stays. This process remembers it even if that fails.
     pub async fn mark_done(
         &self,
         job: JobId,
@@ -26,8 +26,18 @@ impl History {
         set.arg("NX").arg("GET");
         let mut write = redis::pipe();
         write.add_command(set);
-        let (earlier,) = self.inner.link.run(&write).await?;
-        Ok(earlier)
+        let marked: Result<(Option<Bytes>,), _> = self.inner.link.run(&write).await;
+        let earlier = match &marked {
+            Ok((Some(earlier),)) => Some(earlier.clone()),
+            Ok((None,)) | Err(_) => self.inner.recent.get(job),
+        };
+        let standing = earlier.clone();
+        let standing = standing.unwrap_or_else(|| Bytes::copy_from_slice(event));
+        self.inner.recent.insert(job, standing);
+        match earlier {
+            Some(earlier) => Ok(Some(earlier)),
+            None => marked.map(|_| None),
+        }
     }
 
     /// Remembers for `ttl` from now on that `job` ended with `event`, whatever was remembered or forgotten: for whoever
@@ -41,6 +51,7 @@ impl History {
         if Sabotage::NoMarker.is_on() {
             return Ok(());
         }
+        self.inner.recent.insert(job, Bytes::copy_from_slice(event));
         let mut write = redis::pipe();
         write.add_command(self.set_done(job, event, ttl)).ignore();
         self.inner.link.run(&write).await
@@ -48,6 +59,9 @@ impl History {
 
     /// The event that ended `job`, where one is remembered.
     pub async fn done(&self, job: JobId) -> Result<Option<Bytes>, HistoryError> {
+        if let Some(event) = self.inner.recent.get(job) {
+            return Ok(Some(event));
+        }
         let mut read = redis::pipe();
         read.cmd("GET").arg(self.inner.keys.done(job));
         let (event,) = self.inner.link.run(&read).await?;
