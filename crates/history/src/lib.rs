@@ -6,7 +6,8 @@
 //! duplicate, a timeline lost an answer (ADR 1). The last ends that a process has marked it also knows by itself.
 //!
 //! Promises:
-//! - no call waits for Redis longer than [`Settings`] say; while Redis is away calls fail at once and callers carry on;
+//! - no call waits for Redis longer than [`Settings`] say; while Redis is away calls fail at once and callers carry on, but
+//!   for markers that the process wrote itself;
 //! - writing an entry twice is writing it once;
 //! - what one tenant wrote, no other tenant finds;
 //! - every key expires, and neither a job nor a message grows without bound.

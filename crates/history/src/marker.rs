@@ -27,15 +27,19 @@ impl History {
         let mut write = redis::pipe();
         write.add_command(set);
         let marked: Result<(Option<Bytes>,), _> = self.inner.link.run(&write).await;
-        let earlier = match &marked {
-            Ok((Some(earlier),)) => Some(earlier.clone()),
-            Ok((None,)) | Err(_) => self.inner.recent.get(job),
-        };
-        let standing = earlier.clone();
-        let standing = standing.unwrap_or_else(|| Bytes::copy_from_slice(event));
-        self.inner.recent.insert(job, standing);
-        match earlier {
-            Some(earlier) => Ok(Some(earlier)),
+        let recent = &self.inner.recent;
+        if let Ok((Some(earlier),)) = marked {
+            recent.set(job, earlier.clone(), ttl);
+            return Ok(Some(earlier));
+        }
+        match recent.set_first(job, Bytes::copy_from_slice(event), ttl) {
+            Some(earlier) => {
+                // Redis has lost its memory, or is away.
+                if let Err(error) = self.keep_done(job, &earlier, ttl).await {
+                    tracing::debug!(%job, %error, "marker not written");
+                }
+                Ok(Some(earlier))
+            }
             None => marked.map(|_| None),
         }
     }
@@ -51,7 +55,8 @@ impl History {
         if Sabotage::NoMarker.is_on() {
             return Ok(());
         }
-        self.inner.recent.insert(job, Bytes::copy_from_slice(event));
+        let recent = &self.inner.recent;
+        recent.set(job, Bytes::copy_from_slice(event), ttl);
         let mut write = redis::pipe();
         write.add_command(self.set_done(job, event, ttl)).ignore();
         self.inner.link.run(&write).await

@@ -29,7 +29,7 @@ use crate::QueueError;
 use crate::connection::{Connection, Connections};
 use crate::streams::WORKERS;
 
-use self::line::{Leaving, WORTHWHILE};
+use self::line::{Leaving, Told, WORTHWHILE};
 pub(crate) use self::line::{Line, Others, Place};
 
 /// How often it is looked whether settled jobs can be removed.
@@ -40,7 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PART_OF_ACK_WAIT: u32 = 4;
 /// For how many times `ack_wait` nothing is removed: whatever is delivered again has come by then.
 const REDELIVERIES: u32 = 2;
-/// How often the broker is asked up to where everything is acknowledged, while something is in the way.
+/// How often the broker is asked up to where everything is acknowledged, while something is in the way or it may have left
+/// copies.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The broker writes down the state of the whole stream each time: it is left alone so many times as long as that took.
 const PAUSES: u32 = 9;
@@ -231,26 +232,26 @@ impl Settled {
     /// it, which it gives to nobody: they are removed.
     async fn learn(&self, line: &Line) -> Result<(), QueueError> {
         let _removing = line.removing.lock().await;
-        let (removes_copies, connection) = {
-            let state = line.lock();
-            (state.has_copies() && !state.holds_off(), state.connection)
-        };
+        let connection = line.lock().connection;
         let consumer: jetstream::consumer::PullConsumer = self
             .jetstream
             .get_consumer_from_stream(WORKERS, &*line.stream)
             .await
             .map_err(QueueError::refused)?;
-        let told = consumer.cached_info();
-        let (floor, delivered) = (
-            told.ack_floor.stream_sequence,
-            told.delivered.stream_sequence,
-        );
-        if removes_copies && floor > 0 && self.is_current(connection) {
-            self.remove_up_to(line, floor).await?;
+        let info = consumer.cached_info();
+        let told = Told {
+            acknowledged: info.ack_floor.stream_sequence,
+            delivered: info.delivered.stream_sequence,
+            in_hand: info.num_ack_pending,
+        };
+        let swept = line.lock().sweeps(told);
+        let swept = swept.filter(|_| self.is_current(connection));
+        if let Some(up_to) = swept {
+            self.remove_up_to(line, up_to).await?;
         }
         let mut state = line.lock();
         if state.connection == connection {
-            state.learn(floor, delivered, removes_copies);
+            state.learn(told, swept);
         }
         Ok(())
     }

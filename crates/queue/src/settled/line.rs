@@ -89,8 +89,7 @@ impl Line {
 
     /// The broker has made `deliveries`, of jobs up to `sequence`, by what it says over `connection`.
     pub(crate) fn delivered(&self, connection: Connection, deliveries: u64, sequence: u64) {
-        let mut state = self.lock();
-        state.renew(connection);
+        let mut state = self.renewed(connection);
         if state.connection == connection {
             state.delivered = Some((deliveries, sequence));
             state.see(sequence);
@@ -106,8 +105,7 @@ impl Line {
         delivered: i64,
         delivery: u64,
     ) -> Place {
-        let mut state = self.lock();
-        state.renew(connection);
+        let mut state = self.renewed(connection);
         let is_current = state.connection == connection;
         if is_current {
             state.see(sequence);
@@ -152,15 +150,35 @@ impl Line {
         state.forget_told();
     }
 
+    /// What is known by `connection`, or by a later one.
+    fn renewed(&self, connection: Connection) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if state.renew(connection) {
+            self.added.notify_one();
+        }
+        state
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the broker may keep of jobs that are settled, and give to nobody: it crashed, and had written what was acknowledged
+/// What the broker says of the jobs of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Everything that it delivered up to this sequence is acknowledged.
+    pub(super) acknowledged: u64,
+    /// The last sequence that it delivered.
+    pub(super) delivered: u64,
+    /// How many it has delivered that are not acknowledged.
+    pub(super) in_hand: usize,
+}
+
+/// Copies of settled jobs that the broker may have left, and gives to nobody: it crashed, and had written what was acknowledged
 /// and not what it removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Copies {
+enum Leftovers {
     /// Nothing.
     #[default]
     None,
@@ -194,7 +212,9 @@ pub(super) struct State {
     pub(super) removes_from: Option<Instant>,
     /// What all of this came by.
     pub(super) connection: Connection,
-    copies: Copies,
+    leftovers: Leftovers,
+    /// Up to here they were removed.
+    swept: u64,
 }
 
 impl State {
@@ -236,32 +256,40 @@ impl State {
     /// Whether there is nothing to do.
     fn is_clear(&self) -> bool {
         let is_told = |settled: &Settlement| settled.leaving.is_none();
-        !self.has_copies() && self.settled.values().all(is_told)
+        !self.has_leftovers() && self.settled.values().all(is_told)
     }
 
     /// Whether the broker is to be asked up to where everything is acknowledged.
     pub(super) fn has_to_learn(&self) -> bool {
-        self.floor.is_none() || self.has_copies() || self.is_behind()
+        self.floor.is_none() || self.has_leftovers() || self.is_behind()
     }
 
     /// Whether the broker may have copies of what is settled.
-    pub(super) fn has_copies(&self) -> bool {
-        self.copies != Copies::None
+    pub(super) fn has_leftovers(&self) -> bool {
+        self.leftovers != Leftovers::None
     }
 
-    /// The broker says that everything up to `floor` is acknowledged of what it delivered, up to `delivered`; copies up to
-    /// `floor` were removed, if `are_removed`. Those above it stand among jobs that are not settled yet.
-    pub(super) fn learn(&mut self, floor: u64, delivered: u64, are_removed: bool) {
-        self.raise(floor);
-        let last = match self.copies {
-            Copies::None => return,
-            Copies::Any => delivered,
-            Copies::UpTo(last) => last,
+    /// Up to where such copies are to be removed, by what the broker has `told`; `None` where that was done, or must not be now.
+    pub(super) fn sweeps(&self, told: Told) -> Option<u64> {
+        let is_due = self.has_leftovers() && !self.holds_off();
+        (is_due && told.acknowledged > self.swept).then_some(told.acknowledged)
+    }
+
+    /// The broker has `told` this, and its copies were removed up to `swept`, if anywhere. Those above stand among jobs that
+    /// are not settled yet.
+    pub(super) fn learn(&mut self, told: Told, swept: Option<u64>) {
+        self.raise(told.acknowledged);
+        self.swept = self.swept.max(swept.unwrap_or_default());
+        let last = match self.leftovers {
+            Leftovers::None => return,
+            Leftovers::Any => told.delivered,
+            Leftovers::UpTo(last) => last,
         };
-        self.copies = if are_removed && floor >= last {
-            Copies::None
+        let is_past = told.acknowledged >= last || told.in_hand == 0;
+        self.leftovers = if is_past && self.swept >= told.acknowledged {
+            Leftovers::None
         } else {
-            Copies::UpTo(last)
+            Leftovers::UpTo(last)
         };
     }
 
@@ -305,7 +333,7 @@ impl State {
 
     /// All that is settled, to tell the broker of it.
     pub(super) fn take_all(&mut self) -> Vec<Leaving> {
-        self.copies = Copies::None;
+        self.leftovers = Leftovers::None;
         let all = std::mem::take(&mut self.settled).into_values();
         all.filter_map(|settled| settled.leaving).collect()
     }
@@ -357,192 +385,20 @@ impl State {
         }
     }
 
-    /// Forgets everything that came by an earlier connection than this.
-    pub(super) fn renew(&mut self, connection: Connection) {
-        if self.connection < connection {
+    /// Forgets everything that came by an earlier connection than this; whether there was an earlier one.
+    pub(super) fn renew(&mut self, connection: Connection) -> bool {
+        let is_new = self.connection < connection;
+        if is_new {
             *self = Self {
                 connection,
                 removes_from: self.removes_from,
-                copies: Copies::Any,
+                leftovers: Leftovers::Any,
                 ..Self::default()
             };
         }
+        is_new
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A job of a stream in which nothing else stands.
-    fn place(sequence: u64) -> Place {
-        Place {
-            connection: Connection::default(),
-            sequence,
-            behind: Some(sequence - 1),
-        }
-    }
-
-    /// A line in which these are settled, and the broker was told; more stands behind them.
-    fn settled(sequences: impl IntoIterator<Item = u64>) -> State {
-        let mut state = State::default();
-        state.see(100);
-        for sequence in sequences {
-            state.settle(place(sequence), None);
-        }
-        state
-    }
-
-    #[test]
-    fn nothing_is_removed_before_the_broker_has_said_where_to_begin() {
-        let mut state = settled(1..=20);
-        assert_eq!(state.run(), (0, 0));
-        state.raise(0);
-        assert_eq!(state.run(), (20, 20));
-    }
-
-    #[test]
-    fn a_job_that_is_not_settled_ends_the_run() {
-        let mut state = settled((6..=30).filter(|sequence| *sequence != 20));
-        state.raise(5);
-        assert_eq!(state.run(), (14, 19));
-        state.raise(19);
-        assert_eq!(state.run(), (0, 19), "20 is in somebody's hands");
-        state.settle(place(20), None);
-        assert_eq!(state.run(), (11, 30));
-    }
-
-    #[test]
-    fn the_first_that_is_not_settled_is_never_passed() {
-        let mut state = settled(8..=30);
-        state.raise(5);
-        assert_eq!(state.run(), (0, 5));
-        state.advance();
-        assert_eq!(state.floor, Some(5));
-    }
-
-    #[test]
-    fn the_newest_of_a_stream_stays() {
-        let mut state = settled([]);
-        for sequence in 80..=100 {
-            state.settle(place(sequence), None);
-        }
-        state.raise(79);
-        assert_eq!((state.run(), state.is_behind()), ((20, 99), false));
-        state.see(101);
-        assert_eq!(state.run(), (21, 100));
-    }
-
-    #[test]
-    fn the_floor_never_sinks() {
-        let mut state = settled(1..=30);
-        state.raise(25);
-        state.raise(10);
-        assert_eq!((state.floor, state.run()), (Some(25), (5, 30)));
-    }
-
-    #[test]
-    fn what_was_acknowledged_one_by_one_needs_no_removing() {
-        let mut state = settled([1, 2, 3, 5]);
-        state.raise(0);
-        state.advance();
-        assert_eq!((state.floor, state.run()), (Some(3), (0, 3)));
-    }
-
-    #[test]
-    fn a_job_that_comes_again_is_settled_again() {
-        let mut state = settled(1..=30);
-        state.raise(0);
-        state.advance();
-        assert_eq!(state.floor, Some(30));
-        state.settle(place(20), None);
-        assert_eq!(state.floor, None, "the broker has not heard of it");
-        state.raise(19);
-        assert_eq!(state.run(), (1, 20));
-    }
-
-    #[test]
-    fn what_is_delivered_in_order_has_only_schedules_between() {
-        let mut state = State::default();
-        assert_eq!(state.follow(10, 1, 100), None, "nothing came before");
-        assert_eq!(state.follow(15, 1, 101), Some(10));
-        assert_eq!(state.follow(16, 1, 102), Some(15));
-        assert_eq!(state.follow(40, 1, 104), None, "somebody else has 103");
-        assert_eq!(state.follow(41, 1, 105), Some(40));
-    }
-
-    #[test]
-    fn what_is_delivered_again_stands_between_deliveries_and_not_between_jobs() {
-        let mut state = State::default();
-        assert_eq!(state.follow(10, 1, 100), None);
-        assert_eq!(state.follow(7, 2, 101), None);
-        assert_eq!(state.follow(15, 1, 102), Some(10));
-        assert_eq!(state.follow(8, 2, 104), None, "103 was missed");
-        assert_eq!(state.follow(20, 1, 105), None);
-    }
-
-    #[test]
-    fn jobs_among_schedules_leave_up_to_what_is_not_known_to_follow() {
-        let mut state = State::default();
-        state.see(100);
-        for (sequence, behind) in [(10, Some(4)), (15, Some(10)), (40, None)] {
-            let place = place(sequence);
-            state.settle(Place { behind, ..place }, None);
-        }
-        state.raise(4);
-        assert_eq!(state.run(), (2, 15));
-        state.advance();
-        assert_eq!((state.floor, state.run()), (Some(15), (0, 15)));
-        state.raise(39);
-        assert_eq!(
-            state.run(),
-            (0, 39),
-            "39 may be a schedule, or not the last"
-        );
-    }
-
-    #[test]
-    fn a_new_connection_begins_anew() {
-        let (mut state, next) = (settled(1..=30), Connection::default().next());
-        state.raise(0);
-        state.follow(40, 1, 9);
-        state.renew(next);
-        assert_eq!((state.floor, state.run()), (None, (0, 0)));
-        assert_eq!(state.follow(41, 1, 10), None);
-    }
-
-    #[test]
-    fn copies_are_looked_for_until_all_is_settled_that_was_delivered_before() {
-        let mut state = settled([]);
-        assert!(!state.has_copies());
-        state.renew(Connection::default().next());
-        assert!(state.has_copies());
-        state.learn(30, 90, true);
-        assert!(state.has_copies(), "between 30 and 90");
-        state.learn(95, 120, false);
-        assert!(state.has_copies(), "they were not removed");
-        state.learn(95, 120, true);
-        assert!(!state.has_copies());
-    }
-
-    #[test]
-    fn what_came_by_an_earlier_connection_is_another_job_now() {
-        let (mut state, next) = (settled(1..=30), Connection::default().next());
-        state.renew(next);
-        state.see(100);
-        state.raise(0);
-        state.settle(place(1), None);
-        assert_eq!(state.run(), (0, 0));
-        let connection = next;
-        state.settle(
-            Place {
-                connection,
-                ..place(1)
-            },
-            None,
-        );
-        assert_eq!(state.run(), (1, 1));
-        state.renew(Connection::default());
-        assert_eq!(state.run(), (1, 1), "what is renewed stays so");
-    }
-}
+mod tests;

@@ -1,0 +1,197 @@
+use super::*;
+
+/// A job of a stream in which nothing else stands.
+fn place(sequence: u64) -> Place {
+    Place {
+        connection: Connection::default(),
+        sequence,
+        behind: Some(sequence - 1),
+    }
+}
+
+/// A line in which these are settled, and the broker was told; more stands behind them.
+fn settled(sequences: impl IntoIterator<Item = u64>) -> State {
+    let mut state = State::default();
+    state.see(100);
+    for sequence in sequences {
+        state.settle(place(sequence), None);
+    }
+    state
+}
+
+#[test]
+fn nothing_is_removed_before_the_broker_has_said_where_to_begin() {
+    let mut state = settled(1..=20);
+    assert_eq!(state.run(), (0, 0));
+    state.raise(0);
+    assert_eq!(state.run(), (20, 20));
+}
+
+#[test]
+fn a_job_that_is_not_settled_ends_the_run() {
+    let mut state = settled((6..=30).filter(|sequence| *sequence != 20));
+    state.raise(5);
+    assert_eq!(state.run(), (14, 19));
+    state.raise(19);
+    assert_eq!(state.run(), (0, 19), "20 is in somebody's hands");
+    state.settle(place(20), None);
+    assert_eq!(state.run(), (11, 30));
+}
+
+#[test]
+fn the_first_that_is_not_settled_is_never_passed() {
+    let mut state = settled(8..=30);
+    state.raise(5);
+    assert_eq!(state.run(), (0, 5));
+    state.advance();
+    assert_eq!(state.floor, Some(5));
+}
+
+#[test]
+fn the_newest_of_a_stream_stays() {
+    let mut state = settled([]);
+    for sequence in 80..=100 {
+        state.settle(place(sequence), None);
+    }
+    state.raise(79);
+    assert_eq!((state.run(), state.is_behind()), ((20, 99), false));
+    state.see(101);
+    assert_eq!(state.run(), (21, 100));
+}
+
+#[test]
+fn the_floor_never_sinks() {
+    let mut state = settled(1..=30);
+    state.raise(25);
+    state.raise(10);
+    assert_eq!((state.floor, state.run()), (Some(25), (5, 30)));
+}
+
+#[test]
+fn what_was_acknowledged_one_by_one_needs_no_removing() {
+    let mut state = settled([1, 2, 3, 5]);
+    state.raise(0);
+    state.advance();
+    assert_eq!((state.floor, state.run()), (Some(3), (0, 3)));
+}
+
+#[test]
+fn a_job_that_comes_again_is_settled_again() {
+    let mut state = settled(1..=30);
+    state.raise(0);
+    state.advance();
+    assert_eq!(state.floor, Some(30));
+    state.settle(place(20), None);
+    assert_eq!(state.floor, None, "the broker has not heard of it");
+    state.raise(19);
+    assert_eq!(state.run(), (1, 20));
+}
+
+#[test]
+fn what_is_delivered_in_order_has_only_schedules_between() {
+    let mut state = State::default();
+    assert_eq!(state.follow(10, 1, 100), None, "nothing came before");
+    assert_eq!(state.follow(15, 1, 101), Some(10));
+    assert_eq!(state.follow(16, 1, 102), Some(15));
+    assert_eq!(state.follow(40, 1, 104), None, "somebody else has 103");
+    assert_eq!(state.follow(41, 1, 105), Some(40));
+}
+
+#[test]
+fn what_is_delivered_again_stands_between_deliveries_and_not_between_jobs() {
+    let mut state = State::default();
+    assert_eq!(state.follow(10, 1, 100), None);
+    assert_eq!(state.follow(7, 2, 101), None);
+    assert_eq!(state.follow(15, 1, 102), Some(10));
+    assert_eq!(state.follow(8, 2, 104), None, "103 was missed");
+    assert_eq!(state.follow(20, 1, 105), None);
+}
+
+#[test]
+fn jobs_among_schedules_leave_up_to_what_is_not_known_to_follow() {
+    let mut state = State::default();
+    state.see(100);
+    for (sequence, behind) in [(10, Some(4)), (15, Some(10)), (40, None)] {
+        let place = place(sequence);
+        state.settle(Place { behind, ..place }, None);
+    }
+    state.raise(4);
+    assert_eq!(state.run(), (2, 15));
+    state.advance();
+    assert_eq!((state.floor, state.run()), (Some(15), (0, 15)));
+    state.raise(39);
+    assert_eq!(
+        state.run(),
+        (0, 39),
+        "39 may be a schedule, or not the last"
+    );
+}
+
+#[test]
+fn a_new_connection_begins_anew() {
+    let (mut state, next) = (settled(1..=30), Connection::default().next());
+    state.raise(0);
+    state.follow(40, 1, 9);
+    state.renew(next);
+    assert_eq!((state.floor, state.run()), (None, (0, 0)));
+    assert_eq!(state.follow(41, 1, 10), None);
+}
+
+/// What a broker says that has acknowledgements up to one sequence and has delivered up to another.
+fn told(acknowledged: u64, delivered: u64) -> Told {
+    Told {
+        acknowledged,
+        delivered,
+        in_hand: usize::try_from(delivered - acknowledged).unwrap(),
+    }
+}
+
+#[test]
+fn leftovers_are_swept_until_all_is_settled_that_was_delivered_before() {
+    let mut state = settled([]);
+    assert!(!state.has_leftovers());
+    assert!(state.renew(Connection::default().next()));
+    assert_eq!(state.sweeps(told(30, 90)), Some(30));
+    state.learn(told(30, 90), Some(30));
+    assert!(state.has_leftovers(), "between 30 and 90");
+    assert_eq!(state.sweeps(told(30, 95)), None, "nothing new is settled");
+    state.learn(told(95, 120), None);
+    assert!(state.has_leftovers(), "nothing was removed");
+    assert_eq!(state.sweeps(told(95, 120)), Some(95));
+    state.learn(told(95, 120), Some(95));
+    assert!(!state.has_leftovers());
+}
+
+#[test]
+fn a_broker_that_has_nothing_in_hand_has_left_nothing_else() {
+    let mut state = settled([]);
+    state.renew(Connection::default().next());
+    let nothing_yet = Told {
+        in_hand: 0,
+        ..told(0, 40)
+    };
+    assert_eq!(state.sweeps(nothing_yet), None);
+    state.learn(nothing_yet, None);
+    assert!(!state.has_leftovers());
+}
+
+#[test]
+fn what_came_by_an_earlier_connection_is_another_job_now() {
+    let (mut state, next) = (settled(1..=30), Connection::default().next());
+    state.renew(next);
+    state.see(100);
+    state.raise(0);
+    state.settle(place(1), None);
+    assert_eq!(state.run(), (0, 0));
+    let connection = next;
+    state.settle(
+        Place {
+            connection,
+            ..place(1)
+        },
+        None,
+    );
+    assert_eq!(state.run(), (1, 1));
+    state.renew(Connection::default());
+    assert_eq!(state.run(), (1, 1), "what is renewed stays so");
+}
