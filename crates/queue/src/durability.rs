@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use crate::{Settings, SetupError, SyncPolicy};
@@ -174,27 +175,44 @@ async fn addresses(monitor: &str) -> Result<Vec<SocketAddr>, SetupError> {
     Ok(found.collect())
 }
 
+/// What one server says. One that failed to write may say no more than that: what failed can keep its lock.
 async fn ask(monitor: &str, address: SocketAddr) -> Result<Answer, SetupError> {
-    let problem = |problem: String| SetupError::Monitor {
+    let condition = async { tokio::try_join!(get(address, "/jsz"), get(address, "/varz")) };
+    let (condition, health) = tokio::join!(
+        in_time(monitor, condition),
+        in_time(monitor, get(address, "/healthz"))
+    );
+    let health: Healthz = parse(monitor, &health?)?;
+    match condition {
+        Ok((jsz, varz)) => Ok(Answer {
+            jsz: parse(monitor, &jsz)?,
+            varz: parse(monitor, &varz)?,
+            health,
+        }),
+        Err(silent) => Err(health.write_error().map_or(silent, |problem| {
+            let monitor = monitor.to_owned();
+            SetupError::CannotWrite { monitor, problem }
+        })),
+    }
+}
+
+async fn in_time<T>(
+    monitor: &str,
+    asked: impl Future<Output = Result<T, Box<dyn std::error::Error + Send + Sync>>>,
+) -> Result<T, SetupError> {
+    let problem = match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", DEADLINE.as_secs()),
+    };
+    let monitor = monitor.to_owned();
+    Err(SetupError::Monitor { monitor, problem })
+}
+
+fn parse<T: DeserializeOwned>(monitor: &str, answer: &[u8]) -> Result<T, SetupError> {
+    serde_json::from_slice(answer).map_err(|error| SetupError::Monitor {
         monitor: monitor.to_owned(),
-        problem,
-    };
-    let asked = async {
-        tokio::try_join!(
-            get(address, "/jsz"),
-            get(address, "/varz"),
-            get(address, "/healthz")
-        )
-    };
-    let (jsz, varz, health) = tokio::time::timeout(DEADLINE, asked)
-        .await
-        .map_err(|_| problem(format!("no answer within {} s", DEADLINE.as_secs())))?
-        .map_err(|error| problem(error.to_string()))?;
-    let strange = |error| problem(format!("not the answer of a nats-server: {error}"));
-    Ok(Answer {
-        jsz: serde_json::from_slice(&jsz).map_err(strange)?,
-        varz: serde_json::from_slice(&varz).map_err(strange)?,
-        health: serde_json::from_slice(&health).map_err(strange)?,
+        problem: format!("not the answer of a nats-server: {error}"),
     })
 }
 
@@ -219,5 +237,56 @@ async fn get(
     tokio::select! {
         answer = answer => answer,
         ended = connection => Err(ended.err().map_or_else(|| "connection closed".into(), Into::into)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const FULL: &str = r#"{"status":"unavailable","error":"JetStream stream '$G > EVENTS' write error: no space left on device"}"#;
+
+    /// Asks a monitoring endpoint that answers what asks for its health with `health`, and nothing else.
+    async fn ask_one_silent_but_for(health: &str) -> SetupError {
+        let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let monitor = format!("http://{address}");
+        tokio::select! {
+            () = answer_health(endpoint, health) => unreachable!(),
+            refused = ask(&monitor, address) => refused.map(drop).unwrap_err(),
+        }
+    }
+
+    async fn answer_health(endpoint: TcpListener, health: &str) {
+        let mut silent = Vec::new();
+        loop {
+            let (mut stream, _) = endpoint.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let octets = stream.read(&mut request).await.unwrap();
+            if request[..octets].starts_with(b"GET /healthz") {
+                let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-length:";
+                let answer = format!("{head} {}\r\n\r\n{health}", health.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            silent.push(stream);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_only_says_that_it_cannot_write_is_taken_at_its_word() {
+        let refused = ask_one_silent_but_for(FULL).await;
+        let SetupError::CannotWrite { problem, .. } = refused else {
+            panic!("{refused}");
+        };
+        assert!(problem.contains("no space left"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_of_that_did_not_answer() {
+        let refused = ask_one_silent_but_for(r#"{"status":"ok"}"#).await;
+        assert!(matches!(&refused, SetupError::Monitor { .. }), "{refused}");
     }
 }

@@ -112,6 +112,16 @@ pub enum SetupError {
         /// What went wrong.
         problem: String,
     },
+    /// A server cannot write, and says nothing else: its disk is full or broken, and what waits for it holds up the rest.
+    #[error(
+        "nats-server at {monitor} cannot write, and does not say how it syncs: {problem}; make room on its disk and restart it"
+    )]
+    CannotWrite {
+        /// Which endpoint.
+        monitor: String,
+        /// What the server says of its health.
+        problem: String,
+    },
     /// A server acknowledges before its disk has the message.
     #[error(
         "nats-server at {monitor} does not sync before it acknowledges: set `sync_interval: always` in its jetstream \

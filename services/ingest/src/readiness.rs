@@ -99,6 +99,10 @@ impl Readiness {
                 }
                 State::NotDurable
             }
+            Err(error @ SetupError::CannotWrite { .. }) => {
+                tracing::debug!(%error, "no nats-server can write");
+                State::Unwritable
+            }
             Err(error) => return tracing::warn!(%error, "no nats-server could be asked how it is"),
         };
         self.set(state);
@@ -208,5 +212,10 @@ mod tests {
             ..Condition::default()
         };
         assert_eq!(code_after(Ok(broken)), Some(Code::Unavailable));
+        let silent = SetupError::CannotWrite {
+            monitor: "http://n1:8222".into(),
+            problem: "no space left on device".into(),
+        };
+        assert_eq!(code_after(Err(silent)), Some(Code::Unavailable));
     }
 }
