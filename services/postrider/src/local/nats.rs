@@ -129,8 +129,14 @@ impl NatsServer {
 
     /// Ends it in order, and starts it again on the same data and the same ports.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child.end_in_order(STOP).await?;
+        self.end_in_order().await?;
         self.start_again().await
+    }
+
+    /// Ends it in order, to be started again: it has written all that it knows then.
+    pub async fn end_in_order(&mut self) -> anyhow::Result<()> {
+        self.child.end_in_order(STOP).await?;
+        Ok(())
     }
 
     /// Kills it, to be started again.
