@@ -56,6 +56,7 @@ mod the_limits_fit_the_storage;
 mod the_queue_sets_itself_up;
 mod under_fire;
 mod what_is_parked_comes_back_in_time;
+mod what_is_parked_leaves_together;
 mod what_the_queue_spoils_is_not_sent;
 mod wire;
 

@@ -4,8 +4,10 @@
 //! tenants, by octets, so that a million jobs of one tenant delay another's next by one turn.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use model::{Class, ClassTurns, Tenant};
+use queue::Stage;
 use tokio::time::Instant;
 
 use crate::settle::InHand;
@@ -27,6 +29,8 @@ pub(crate) trait Waiting {
     fn room(&self) -> u64;
     /// Whether it waits in the window of its provider's own lane.
     fn is_resident(&self) -> bool;
+    /// Whether it waited outside of the window before.
+    fn has_come_back(&self) -> bool;
 }
 
 impl Waiting for InHand {
@@ -48,6 +52,10 @@ impl Waiting for InHand {
 
     fn is_resident(&self) -> bool {
         self.place.is_resident()
+    }
+
+    fn has_come_back(&self) -> bool {
+        self.stage == Stage::Deferred
     }
 }
 
@@ -136,14 +144,17 @@ impl<J: Waiting> FairQueue<J> {
         self.of(class).pop()
     }
 
-    /// Everything above `keep` jobs of `whom`, the last to have their turn first; bulk goes before transactional.
+    /// Everything above `keep` jobs of `whom`, of the tenant with the most of them: bulk before transactional, what is fresh
+    /// before what has come back, and of the fresh what came first.
+    ///
+    /// So of what comes through fast the newest is kept, and all that came before it in its stream can leave together (ADR 29).
     pub(crate) fn shed(&mut self, keep: usize, whom: Whom) -> Vec<J> {
         let mut shed = Vec::new();
         while self.count(whom) > keep {
             match self
                 .bulk
-                .pop_last(whom)
-                .or_else(|| self.transactional.pop_last(whom))
+                .shed(whom)
+                .or_else(|| self.transactional.shed(whom))
             {
                 Some(job) => shed.push(job),
                 None => break,
@@ -178,9 +189,59 @@ struct Turns<J> {
 }
 
 struct Line<J> {
-    jobs: VecDeque<(J, Instant)>,
+    fresh: VecDeque<(J, Instant)>,
+    /// Those that have come back.
+    back: VecDeque<(J, Instant)>,
     residents: usize,
     deficit: u64,
+}
+
+impl<J: Waiting> Line<J> {
+    fn new() -> Self {
+        Self {
+            fresh: VecDeque::new(),
+            back: VecDeque::new(),
+            residents: 0,
+            deficit: 0,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.fresh.len() + self.back.len()
+    }
+
+    fn like(&mut self, job: &J) -> &mut VecDeque<(J, Instant)> {
+        match job.has_come_back() {
+            true => &mut self.back,
+            false => &mut self.fresh,
+        }
+    }
+
+    /// The job that came first.
+    fn first(&self) -> Option<&(J, Instant)> {
+        let fronts = [self.back.front(), self.fresh.front()];
+        fronts.into_iter().flatten().min_by_key(|(_, since)| *since)
+    }
+
+    fn pop(&mut self) -> Option<J> {
+        let since = self.first()?.1;
+        let is_back = self.back.front().is_some_and(|(_, back)| *back == since);
+        let from = match is_back {
+            true => &mut self.back,
+            false => &mut self.fresh,
+        };
+        Some(from.pop_front()?.0)
+    }
+
+    /// Takes the first of the fresh jobs of `whom`, or the last of those that have come back.
+    fn shed(&mut self, whom: Whom) -> Option<J> {
+        let is_one = |(job, _): &(J, Instant)| whom.includes(job);
+        let shed = match self.fresh.iter().position(is_one) {
+            Some(first) => self.fresh.remove(first),
+            None => self.back.remove(self.back.iter().rposition(is_one)?),
+        };
+        shed.map(|(job, _)| job)
+    }
 }
 
 impl<J> Default for Turns<J> {
@@ -198,12 +259,18 @@ impl<J> Default for Turns<J> {
 impl<J: Waiting> Turns<J> {
     fn push(&mut self, job: J, now: Instant) {
         self.count_in(&job);
-        self.line_of(&job).jobs.push_back((job, now));
+        let line = self.line_of(&job);
+        line.like(&job).push_back((job, now));
     }
 
     fn push_front(&mut self, job: J, now: Instant) {
         self.count_in(&job);
-        self.line_of(&job).jobs.push_front((job, now));
+        let line = self.line_of(&job);
+        // In front of those of the other kind as well.
+        let first = line
+            .first()
+            .and_then(|(_, since)| since.checked_sub(Duration::from_nanos(1)));
+        line.like(&job).push_front((job, first.unwrap_or(now)));
     }
 
     fn count_in(&mut self, job: &J) {
@@ -225,31 +292,23 @@ impl<J: Waiting> Turns<J> {
         if !self.jobs.contains_key(tenant) {
             self.line.push_back(tenant.clone());
         }
-        let fresh = || Line {
-            jobs: VecDeque::new(),
-            residents: 0,
-            deficit: 0,
-        };
-        self.jobs.entry(tenant.clone()).or_insert_with(fresh)
+        self.jobs.entry(tenant.clone()).or_insert_with(Line::new)
     }
 
     fn pop(&mut self) -> Option<J> {
         loop {
             let tenant = self.line.front()?.clone();
             let line = self.jobs.get_mut(&tenant)?;
-            let cost = line
-                .jobs
-                .front()
-                .map_or(0, |(job, _)| job.size() + OVERHEAD);
+            let cost = line.first().map_or(0, |(job, _)| job.size() + OVERHEAD);
             if line.deficit < cost {
                 line.deficit += QUANTUM;
                 self.line.rotate_left(1);
                 continue;
             }
             line.deficit -= cost;
-            let (job, _) = line.jobs.pop_front()?;
+            let job = line.pop()?;
             line.residents -= usize::from(job.is_resident());
-            if line.jobs.is_empty() {
+            if line.len() == 0 {
                 self.jobs.remove(&tenant);
                 self.line.pop_front();
             }
@@ -258,16 +317,15 @@ impl<J: Waiting> Turns<J> {
         }
     }
 
-    /// The last job of `whom` of the tenant with the most of them.
-    fn pop_last(&mut self, whom: Whom) -> Option<J> {
+    /// Takes a job of `whom` from the tenant with the most of them.
+    fn shed(&mut self, whom: Whom) -> Option<J> {
         let (tenant, line) = self
             .jobs
             .iter_mut()
-            .max_by_key(|(_, line)| whom.count(line.jobs.len(), line.residents))?;
-        let last = line.jobs.iter().rposition(|(job, _)| whom.includes(job))?;
-        let (job, _) = line.jobs.remove(last)?;
+            .max_by_key(|(_, line)| whom.count(line.len(), line.residents))?;
+        let job = line.shed(whom)?;
         line.residents -= usize::from(job.is_resident());
-        if line.jobs.is_empty() {
+        if line.len() == 0 {
             let tenant = tenant.clone();
             self.jobs.remove(&tenant);
             self.line.retain(|waiting| *waiting != tenant);
@@ -279,7 +337,7 @@ impl<J: Waiting> Turns<J> {
     fn oldest(&self) -> Option<Instant> {
         self.jobs
             .values()
-            .filter_map(|line| line.jobs.front().map(|(_, since)| *since))
+            .filter_map(|line| line.first().map(|(_, since)| *since))
             .min()
     }
 }
@@ -293,6 +351,7 @@ mod tests {
         tenant: Tenant,
         size: u64,
         is_resident: bool,
+        has_come_back: bool,
     }
 
     impl Waiting for Job {
@@ -315,6 +374,10 @@ mod tests {
         fn is_resident(&self) -> bool {
             self.is_resident
         }
+
+        fn has_come_back(&self) -> bool {
+            self.has_come_back
+        }
     }
 
     fn queue(jobs: &[(Class, &str, u64, usize)]) -> FairQueue<Job> {
@@ -326,6 +389,7 @@ mod tests {
                     tenant: tenant.parse().unwrap(),
                     size: *size,
                     is_resident: tenant.starts_with("resident"),
+                    has_come_back: false,
                 };
                 queue.push(job, Instant::now());
             }
@@ -389,6 +453,36 @@ mod tests {
         assert!(shed.iter().all(|job| job.tenant.as_str() == "many"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_came_first_is_shed_first_but_what_has_come_back_last() {
+        let mut queue = FairQueue::default();
+        let job = |number, has_come_back| Job {
+            class: Class::Bulk,
+            tenant: "many".parse().unwrap(),
+            size: number,
+            is_resident: false,
+            has_come_back,
+        };
+        let sizes = |jobs: Vec<Job>| jobs.iter().map(|job| job.size).collect::<Vec<_>>();
+        for number in 1..=9 {
+            queue.push(job(number, number % 3 == 0), Instant::now());
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(sizes(queue.shed(5, Whom::All)), [1, 2, 4, 5]);
+        assert_eq!(
+            queue.pop().unwrap().size,
+            3,
+            "turns are in the order in which they came"
+        );
+        queue.push_front(job(3, true), Instant::now());
+        queue.push_front(job(2, false), Instant::now());
+        let first = [queue.pop(), queue.pop()].map(|job| job.unwrap().size);
+        assert_eq!(first, [2, 3]);
+        assert_eq!(sizes(queue.shed(1, Whom::All)), [7, 8, 9]);
+        assert_eq!(queue.pop().unwrap().size, 6);
+        assert_eq!((queue.len(), queue.room()), (0, 0));
+    }
+
     #[tokio::test]
     async fn residents_stay_where_guests_are_shed_and_have_turns_with_them() {
         let jobs = [
@@ -403,6 +497,7 @@ mod tests {
                 tenant: "guest".parse().unwrap(),
                 size: 1,
                 is_resident: true,
+                has_come_back: false,
             };
             queue.push(last, Instant::now());
         }

@@ -10,11 +10,11 @@
 //! a million jobs that wait for a provider that has stopped must not keep the queue busy (ADR 20).
 //!
 //! A site that is slow and still sends (its provider has a limit, or is far away) must not run dry while its jobs are
-//! parked. It keeps what it sends in the shortest time that a job can be parked, and the others come back at the pace at
-//! which it sends, and a little faster. That pace is known from the first seconds on, and where it turns out otherwise what
-//! is parked from then on has its turn by the better knowledge. What makes a site slow may pass within seconds, as when a
-//! worker dies that held its connections; so at first many come back in a second, whatever the pace, and half as many each
-//! time that the time of the slow site doubles.
+//! parked. It keeps what it sends until others can be back, and these come back at the pace at which it sends, and a little
+//! faster; once they do, it keeps a few of them (ADR 29). That pace is known from the first seconds on, and where it turns out
+//! otherwise what is parked from then on has its turn by the better knowledge. What makes a site slow may pass within seconds,
+//! as when a worker dies that held its connections; so at first many come back in a second, whatever the pace, and half as
+//! many each time that the time of the slow site doubles.
 
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub(crate) struct Parking {
     pace: Pace,
     /// When the next parked job is to come back.
     next_return: Option<Instant>,
+    /// Since when parked jobs come back without a break, or will.
+    return_from: Option<Instant>,
+    /// Whether any was parked since it was last asked how slow the site is.
+    has_parked: bool,
     /// The soonest a job could come back, when the last one was parked.
     soonest: Duration,
     /// When the last of them is back.
@@ -70,8 +74,10 @@ impl Parking {
         now: Instant,
     ) -> Option<Duration> {
         let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        if waited < PATIENCE && !self.pace.is_too_slow_for(waiting) {
-            let known = self.known(now);
+        let known = self.known(now);
+        // What is parked no longer waits here, and what is kept instead has just come.
+        let parks = std::mem::take(&mut self.has_parked) && known.is_some();
+        if waited < PATIENCE && !self.pace.is_too_slow_for(waiting) && !parks {
             if known.is_none() {
                 self.doublings = self.doublings.min(self.still_slow(now));
             }
@@ -121,21 +127,36 @@ impl Parking {
         self.pace.jobs_a_second() > 0.0
     }
 
-    /// How many jobs a slow site sends until the first of those that are parked now can be back, `soonest` from now.
-    pub(crate) fn sends_until(&self, soonest: Duration) -> usize {
-        (self.pace.jobs_a_second() * OVERBOOKED * soonest.as_secs_f64()) as usize
+    /// How many jobs a slow site sends until others are back: `soonest` from now where none are on their way yet. They come
+    /// in bundles.
+    pub(crate) fn sends_until_others_return(&self, soonest: Duration, now: Instant) -> usize {
+        let until = match (self.return_from, self.next_return) {
+            (Some(from), Some(next)) if next > now + PATIENCE => {
+                from.saturating_duration_since(now)
+            }
+            _ => soonest,
+        };
+        let until = until.max(PATIENCE * FORESEEN);
+        (self.pace.jobs_a_second() * OVERBOOKED * until.as_secs_f64()) as usize
     }
 
     /// For how long the next job is parked, at least `soonest`; around `base` or longer where the site sends nothing.
     pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
         self.soonest = soonest;
+        self.has_parked = true;
         let returns = self.returns();
         let least = match returns {
             Returns::Probing => spread(base),
             Returns::AtPace(_) => Duration::ZERO,
         };
-        let turn = self.next_return.map_or(now, |next| next.max(now));
-        let turn = turn.max(now + soonest);
+        let soonest = now + soonest;
+        if self
+            .next_return
+            .is_none_or(|next| next + PATIENCE < soonest)
+        {
+            self.return_from = Some(soonest);
+        }
+        let turn = self.next_return.map_or(soonest, |next| next.max(soonest));
         let time = if turn - now < LONGEST {
             let gap = Duration::from_secs_f64(1.0 / returns.in_a_second());
             self.next_return = Some(turn + gap);
@@ -273,7 +294,7 @@ mod tests {
     async fn what_a_slow_site_parks_comes_back_at_its_pace() {
         let mut parking = sending(100, 60);
         let (base, soonest, now) = (SHORTEST, Duration::from_secs(60), Instant::now());
-        assert!((7000..=7600).contains(&parking.sends_until(soonest)));
+        assert!((7000..=7600).contains(&parking.sends_until_others_return(soonest, now)));
         let times: Vec<Duration> = (0..1250)
             .map(|_| parking.time(base, soonest, now))
             .collect();
@@ -281,18 +302,73 @@ mod tests {
         let last = (times[1249] - soonest).as_secs_f64();
         assert!((9.5..10.5).contains(&last), "1,250 in {last} s");
         measure(&mut parking, 0, 60);
-        assert_eq!(parking.sends_until(soonest), 0);
+        assert_eq!(parking.sends_until_others_return(soonest, now), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_pace_of_the_first_seconds_is_what_was_sent_in_them() {
         for seconds in [1, 2, 5] {
-            let sends = sending(100, seconds).sends_until(Duration::from_secs(60));
+            let sends = sends_until_others_return(&sending(100, seconds), 0);
             assert!((7400..=7600).contains(&sends), "{sends} after {seconds} s");
         }
         let mut late = sending(0, 20);
         measure(&mut late, 100, 1);
-        assert_eq!(late.sends_until(Duration::from_secs(60)), 7500);
+        assert_eq!(sends_until_others_return(&late, 0), 7500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_site_keeps_what_it_sends_until_others_are_back() {
+        let mut parking = sending(100, 60);
+        let keeps = |parking: &Parking, seconds| {
+            let keeps = sends_until_others_return(parking, seconds) as f64 / 125.0;
+            keeps.round()
+        };
+        assert_eq!(keeps(&parking, 0), 60.0, "nothing is on its way");
+        for seconds in 0..30 {
+            park(&mut parking, 1000, seconds);
+        }
+        assert_eq!(keeps(&parking, 20), 40.0);
+        assert_eq!(keeps(&parking, 70), 10.0, "they come in bundles");
+        assert_eq!(keeps(&parking, 294), 10.0);
+        assert_eq!(keeps(&parking, 296), 60.0, "the last are back in 4 s");
+        park(&mut parking, 1, 290);
+        assert_eq!(
+            keeps(&parking, 290),
+            60.0,
+            "the next come 50 s behind the last"
+        );
+        park(&mut parking, 1, 291);
+        assert_eq!(keeps(&parking, 300), 50.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_that_still_parks_is_still_slow() {
+        let (mut parking, start) = (Parking::default(), Instant::now());
+        let soonest = Duration::from_secs(60);
+        let mut at = start + PATIENCE;
+        let base = parking.needed(Some(start), 300, at);
+        assert_eq!(base, Some(SHORTEST));
+        // What it keeps has always just come.
+        for _ in 0..100 {
+            parking.time(SHORTEST, soonest, at);
+            at += Duration::from_secs(1);
+            assert!(parking.needed(Some(at), 250, at).is_some());
+        }
+        at += MEMORY;
+        assert_eq!(parking.needed(Some(at), 250, at), None);
+    }
+
+    fn sends_until_others_return(parking: &Parking, seconds: u64) -> usize {
+        let now = measured_at(parking) + Duration::from_secs(seconds);
+        parking.sends_until_others_return(Duration::from_secs(60), now)
+    }
+
+    /// Parks some `seconds` after its pace was measured.
+    fn park(parking: &mut Parking, count: usize, seconds: u64) {
+        let now = measured_at(parking) + Duration::from_secs(seconds);
+        for _ in 0..count {
+            parking.time(SHORTEST, Duration::from_secs(60), now);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use history::History;
 use model::{Body, Clock, Domain, Event, EventKind, Job, JobId, Timestamp};
 use queue::{Blobs, EventRecorder, Hold, Publisher, QueueError, Sharing, Stage};
 use runtime::Shutdown;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::copies::OnlyCopy;
 use crate::judge::Judgement;
@@ -26,6 +26,9 @@ const RENEWAL: Duration = Duration::from_secs(5);
 pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(10);
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
+/// How many jobs from overflow lanes are put back at a time. Who stands behind them waits for a campaign anyway; more would take
+/// the queue's time from everybody else (ADR 29).
+pub(crate) const OVERFLOWED_AT_ONCE: usize = 192;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
 const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -91,6 +94,8 @@ pub(crate) struct Settler {
     /// The soonest a job may come back that was not attempted: twice `ack_wait`. If its worker dies before the job is
     /// settled, the redelivery then finds the schedule, and not a second job on its way.
     pub(crate) soonest: Duration,
+    /// Turns to put back what came through an overflow lane.
+    pub(crate) overflow_turns: Semaphore,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -187,11 +192,16 @@ impl Settler {
             return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
         }
         let sharing = held.sharing();
+        let turn = match held.overflowed {
+            true => self.overflow_turns.acquire().await.ok(),
+            false => None,
+        };
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
         if !self.schedule(&mut job, &hold, at, sharing).await {
             return;
         }
+        drop(turn);
         // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
         hold.settle_and_wait().await;
     }

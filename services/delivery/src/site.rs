@@ -174,7 +174,9 @@ impl Site {
     /// those that wait; no more than take `octets`, and one.
     pub(crate) fn keep(&self, least: usize, most: usize, octets: u64, soonest: Duration) {
         let mut state = self.lock();
-        let wanted = state.parking.sends_until(soonest);
+        let wanted = state
+            .parking
+            .sends_until_others_return(soonest, Instant::now());
         let size = state.waiting.room().checked_div(state.waiting.len() as u64);
         let fit = size.and_then(|size| octets.checked_div(size));
         let fit = fit.map_or(usize::MAX, |fit| fit.max(1) as usize);
@@ -186,8 +188,8 @@ impl Site {
         let (mut state, now) = (self.lock(), Instant::now());
         let keep = state.keep;
         let shed = state.waiting.shed(keep, self.parked());
-        // The one that would have had its turn first comes back first.
-        let timed = shed.into_iter().rev().map(|held| {
+        // The one that came first comes back first.
+        let timed = shed.into_iter().map(|held| {
             let time = state.parking.time(base, soonest, now);
             (held, time)
         });

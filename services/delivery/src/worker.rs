@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use smtp::client::{self, HostName, Options, TlsSettings};
 use throttle::Throttle;
+use tokio::sync::Semaphore;
 
 use crate::config::{Config, Timeouts};
 use crate::connect::Connector;
@@ -24,7 +25,7 @@ use crate::judge::Judge;
 use crate::leases::Leases;
 use crate::letter::Hook;
 use crate::sender::Sender;
-use crate::settle::{LAST_EVENTS, Settler};
+use crate::settle::{LAST_EVENTS, OVERFLOWED_AT_ONCE, Settler};
 use crate::sites::Sites;
 use crate::suspects::Suspects;
 
@@ -156,6 +157,7 @@ async fn assemble(
         history: history.clone(),
         clock: Arc::clone(&clock),
         soonest: queue.ack_wait() * 2,
+        overflow_turns: Semaphore::new(OVERFLOWED_AT_ONCE),
         shutdown: tasks.shutdown().clone(),
     });
     let routing = Arc::clone(&connector.routing);
