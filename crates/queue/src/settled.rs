@@ -29,7 +29,7 @@ use crate::QueueError;
 use crate::connection::{Connection, Connections};
 use crate::streams::WORKERS;
 
-use self::line::{Leaving, Told, WORTHWHILE};
+use self::line::{Leaving, Told};
 pub(crate) use self::line::{Line, Others, Place};
 
 /// How often it is looked whether settled jobs can be removed.
@@ -189,7 +189,7 @@ impl Settled {
         let (end, connection) = {
             let state = line.lock();
             let (run, end) = state.run();
-            if run < WORTHWHILE || state.holds_off() {
+            if run < state.worthwhile() || state.holds_off() {
                 return;
             }
             (end, state.connection)
@@ -204,6 +204,7 @@ impl Settled {
                 if state.connection == connection {
                     state.raise(end);
                 }
+                state.removed_in(began.elapsed());
             }
             Err(error) => {
                 tracing::debug!(stream = %line.stream, %error, "settled jobs not removed together");

@@ -28,7 +28,7 @@ pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(10);
 const LIGHT: usize = 4 << 10;
 /// How many jobs from overflow lanes are put back at a time. Who stands behind them waits for a campaign anyway; more would take
 /// the queue's time from everybody else (ADR 29).
-pub(crate) const OVERFLOWED_AT_ONCE: usize = 192;
+pub(crate) const OVERFLOWED_AT_ONCE: usize = 96;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
 const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
 

@@ -13,7 +13,13 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 
 /// Removing so many together is cheaper than one by one.
-pub(super) const WORTHWHILE: u64 = 16;
+const WORTHWHILE: u64 = 16;
+/// A removal that takes no longer than this is cheap, however few it removes.
+const CHEAP: Duration = Duration::from_millis(100);
+/// What acknowledging one job costs the broker (ADR 24).
+const ACKNOWLEDGING: Duration = Duration::from_micros(140);
+/// How much of what a removal took is remembered a second later.
+const MEMORY: f64 = 0.9;
 /// So many settled jobs are remembered behind one that is not.
 const MOST_BEHIND: usize = 20_000;
 
@@ -215,6 +221,8 @@ pub(super) struct State {
     leftovers: Leftovers,
     /// Up to here they were removed.
     swept: u64,
+    /// When settled jobs were last removed, and what that took.
+    removal: Option<(Instant, Duration)>,
 }
 
 impl State {
@@ -308,6 +316,22 @@ impl State {
             (run, end) = (run + 1, *sequence);
         }
         (run, end)
+    }
+
+    /// The fewest that are removed together. The broker looks through the whole stream each time: what that takes must be less
+    /// than acknowledging them would. It may have taken long by chance, so it is tried again.
+    pub(super) fn worthwhile(&self) -> u64 {
+        let Some((at, took)) = self.removal else {
+            return WORTHWHILE;
+        };
+        let remembered = took.mul_f64(MEMORY.powf(at.elapsed().as_secs_f64()));
+        let jobs = remembered.saturating_sub(CHEAP).as_nanos() / ACKNOWLEDGING.as_nanos();
+        WORTHWHILE.max(jobs as u64)
+    }
+
+    /// Removing some just took so long.
+    pub(super) fn removed_in(&mut self, took: Duration) {
+        self.removal = Some((Instant::now(), took));
     }
 
     pub(super) fn holds_off(&self) -> bool {

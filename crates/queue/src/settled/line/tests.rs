@@ -195,3 +195,20 @@ fn what_came_by_an_earlier_connection_is_another_job_now() {
     state.renew(Connection::default());
     assert_eq!(state.run(), (1, 1), "what is renewed stays so");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_removing_takes_long_it_has_to_be_worth_that() {
+    let mut state = settled([]);
+    assert_eq!(state.worthwhile(), WORTHWHILE);
+    state.removed_in(Duration::from_millis(100));
+    assert_eq!(state.worthwhile(), WORTHWHILE);
+    state.removed_in(Duration::from_millis(520));
+    assert_eq!(state.worthwhile(), 3000, "420 ms of acknowledgements");
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(
+        (1400..1500).contains(&state.worthwhile()),
+        "it may have been by chance"
+    );
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(state.worthwhile(), WORTHWHILE);
+}
