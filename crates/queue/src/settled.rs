@@ -198,13 +198,14 @@ impl Settled {
             return;
         }
         let began = Instant::now();
-        match self.remove_up_to(line, end).await {
+        let removed = self.remove_up_to(line, end).await;
+        line.lock().removed_in(began.elapsed());
+        match removed {
             Ok(()) => {
                 let mut state = line.lock();
                 if state.connection == connection {
                     state.raise(end);
                 }
-                state.removed_in(began.elapsed());
             }
             Err(error) => {
                 tracing::debug!(stream = %line.stream, %error, "settled jobs not removed together");

@@ -53,8 +53,8 @@ pub(crate) struct Parking {
     next_return: Option<Instant>,
     /// Since when parked jobs come back without a break, or will.
     return_from: Option<Instant>,
-    /// Whether any was parked since it was last asked how slow the site is.
-    has_parked: bool,
+    /// How many were parked since it was last asked how slow the site is.
+    parked: usize,
     /// The soonest a job could come back, when the last one was parked.
     soonest: Duration,
     /// When the last of them is back.
@@ -75,9 +75,10 @@ impl Parking {
     ) -> Option<Duration> {
         let waited = oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let known = self.known(now);
-        // What is parked no longer waits here, and what is kept instead has just come.
-        let parks = std::mem::take(&mut self.has_parked) && known.is_some();
-        if waited < PATIENCE && !self.pace.is_too_slow_for(waiting) && !parks {
+        // What was parked waits here no longer, and what is kept instead has just come.
+        let parked = std::mem::take(&mut self.parked);
+        let is_silent = known.is_some() && parked > 0 && !self.sends();
+        if waited < PATIENCE && !self.pace.is_too_slow_for(waiting + parked) && !is_silent {
             if known.is_none() {
                 self.doublings = self.doublings.min(self.still_slow(now));
             }
@@ -143,19 +144,16 @@ impl Parking {
     /// For how long the next job is parked, at least `soonest`; around `base` or longer where the site sends nothing.
     pub(crate) fn time(&mut self, base: Duration, soonest: Duration, now: Instant) -> Duration {
         self.soonest = soonest;
-        self.has_parked = true;
+        self.parked += 1;
         let returns = self.returns();
         let least = match returns {
             Returns::Probing => spread(base),
             Returns::AtPace(_) => Duration::ZERO,
         };
         let soonest = now + soonest;
-        if self
+        let is_first = self
             .next_return
-            .is_none_or(|next| next + PATIENCE < soonest)
-        {
-            self.return_from = Some(soonest);
-        }
+            .is_none_or(|next| next + PATIENCE < soonest);
         let turn = self.next_return.map_or(soonest, |next| next.max(soonest));
         let time = if turn - now < LONGEST {
             let gap = Duration::from_secs_f64(1.0 / returns.in_a_second());
@@ -165,6 +163,9 @@ impl Parking {
             self.next_return = Some(now + LONGEST);
             LONGEST.mul_f64(rand::rng().random_range(0.5..=1.0))
         };
+        if is_first {
+            self.return_from = Some(now + time);
+        }
         self.last_return = self.last_return.max(Some(now + time));
         time
     }

@@ -26,7 +26,7 @@ const RENEWAL: Duration = Duration::from_secs(5);
 pub(crate) const LAST_EVENTS: Duration = Duration::from_secs(10);
 /// A body of at most this many octets waits within its job.
 const LIGHT: usize = 4 << 10;
-/// How many jobs from overflow lanes are put back at a time. Who stands behind them waits for a campaign anyway; more would take
+/// How many jobs from overflow lanes a worker puts back at a time. Who stands behind them waits for a campaign anyway; more would take
 /// the queue's time from everybody else (ADR 29).
 pub(crate) const OVERFLOWED_AT_ONCE: usize = 96;
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
@@ -177,7 +177,7 @@ impl Settler {
         let sharing = held.sharing();
         let InHand { mut job, hold, .. } = held;
         job.attempt = event.attempt;
-        if !self.schedule(&mut job, &hold, at, sharing).await {
+        if !self.schedule(&mut job, &hold, at, sharing, None).await {
             return Ok(());
         }
         self.record(api::encode_event(&event)).await?;
@@ -192,16 +192,12 @@ impl Settler {
             return tracing::info!(job = %held.job.id, "hold not proven, job left to others");
         }
         let sharing = held.sharing();
-        let turn = match held.overflowed {
-            true => self.overflow_turns.acquire().await.ok(),
-            false => None,
-        };
+        let turns = held.overflowed.then_some(&self.overflow_turns);
         let InHand { mut job, hold, .. } = held;
         let at = self.after(delay.max(self.soonest));
-        if !self.schedule(&mut job, &hold, at, sharing).await {
+        if !self.schedule(&mut job, &hold, at, sharing, turns).await {
             return;
         }
-        drop(turn);
         // A backlog is parked no faster than the broker forgets it: until then a job keeps its place.
         hold.settle_and_wait().await;
     }
@@ -212,15 +208,23 @@ impl Settler {
     /// A schedule that was stored and not acknowledged must not fire before it is stored again, so each repetition
     /// lies far enough ahead, and replaces the one before under the job's own subject. There a job that may have a twin
     /// belongs from the first: it has that of its twin replaced, too.
+    ///
+    /// Where there are `turns`, it has one while it stores, and none while it waits to try again.
     async fn schedule(
         &self,
         job: &mut Job,
         hold: &Hold,
         mut at: Timestamp,
         mut sharing: Sharing,
+        turns: Option<&Semaphore>,
     ) -> bool {
         let mut pause = PAUSE;
         loop {
+            let mut turn = None;
+            if let Some(turns) = turns {
+                turn = turns.acquire().await.ok();
+                at = at.max(self.after(self.soonest));
+            }
             if !hold.is_proven() {
                 tracing::info!(job = %job.id, "hold not proven, job left to others");
                 return false;
@@ -238,6 +242,7 @@ impl Settler {
                 }
                 Err(error) => error,
             };
+            drop(turn);
             tracing::warn!(job = %job.id, %error, "schedule not stored, publishing again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -170,7 +170,7 @@ impl Site {
         self.lock().parking.known(Instant::now())
     }
 
-    /// Keeps from now on what it sends until a parked job can be back, at least `least` and at most `most` jobs of the size of
+    /// Keeps from now on what it sends until others are back, at least `least` and at most `most` jobs of the size of
     /// those that wait; no more than take `octets`, and one.
     pub(crate) fn keep(&self, least: usize, most: usize, octets: u64, soonest: Duration) {
         let mut state = self.lock();
