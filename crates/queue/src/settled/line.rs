@@ -15,7 +15,7 @@ use crate::connection::Connection;
 /// Removing so many together is cheaper than one by one.
 const WORTHWHILE: u64 = 16;
 /// A removal that takes no longer than this is cheap, however few it removes.
-const CHEAP: Duration = Duration::from_millis(100);
+const CHEAP: Duration = Duration::from_millis(250);
 /// What acknowledging one job costs the broker (ADR 24).
 const ACKNOWLEDGING: Duration = Duration::from_micros(140);
 /// How much of what a removal took is remembered a second later.
@@ -318,8 +318,8 @@ impl State {
         (run, end)
     }
 
-    /// The fewest that are removed together. The broker looks through the whole stream each time: what that takes must be less
-    /// than acknowledging them would. It may have taken long by chance, so it is tried again.
+    /// The fewest that are removed together. That takes the broker the longer the longer the stream, and must take less than
+    /// acknowledging them would (ADR 29). It may have taken long by chance, so it is tried again.
     pub(super) fn worthwhile(&self) -> u64 {
         let Some((at, took)) = self.removal else {
             return WORTHWHILE;
