@@ -3,6 +3,8 @@
 //! Transactional before bulk, eight to one, so that neither starves; within a class deficit round robin over the
 //! tenants, by octets, so that a million jobs of one tenant delay another's next by one turn.
 
+mod line;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use queue::Stage;
 use tokio::time::Instant;
 
 use crate::settle::InHand;
+
+use self::line::Line;
 
 /// Octets a tenant may send in one turn.
 const QUANTUM: u64 = 64 << 10;
@@ -188,62 +192,6 @@ struct Turns<J> {
     room: u64,
 }
 
-struct Line<J> {
-    fresh: VecDeque<(J, Instant)>,
-    /// Those that have come back.
-    back: VecDeque<(J, Instant)>,
-    residents: usize,
-    deficit: u64,
-}
-
-impl<J: Waiting> Line<J> {
-    fn new() -> Self {
-        Self {
-            fresh: VecDeque::new(),
-            back: VecDeque::new(),
-            residents: 0,
-            deficit: 0,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.fresh.len() + self.back.len()
-    }
-
-    fn like(&mut self, job: &J) -> &mut VecDeque<(J, Instant)> {
-        match job.has_come_back() {
-            true => &mut self.back,
-            false => &mut self.fresh,
-        }
-    }
-
-    /// The job that came first.
-    fn first(&self) -> Option<&(J, Instant)> {
-        let fronts = [self.back.front(), self.fresh.front()];
-        fronts.into_iter().flatten().min_by_key(|(_, since)| *since)
-    }
-
-    fn pop(&mut self) -> Option<J> {
-        let since = self.first()?.1;
-        let is_back = self.back.front().is_some_and(|(_, back)| *back == since);
-        let from = match is_back {
-            true => &mut self.back,
-            false => &mut self.fresh,
-        };
-        Some(from.pop_front()?.0)
-    }
-
-    /// Takes the first of the fresh jobs of `whom`, or the last of those that have come back.
-    fn shed(&mut self, whom: Whom) -> Option<J> {
-        let is_one = |(job, _): &(J, Instant)| whom.includes(job);
-        let shed = match self.fresh.iter().position(is_one) {
-            Some(first) => self.fresh.remove(first),
-            None => self.back.remove(self.back.iter().rposition(is_one)?),
-        };
-        shed.map(|(job, _)| job)
-    }
-}
-
 impl<J> Default for Turns<J> {
     fn default() -> Self {
         Self {
@@ -260,7 +208,7 @@ impl<J: Waiting> Turns<J> {
     fn push(&mut self, job: J, now: Instant) {
         self.count_in(&job);
         let line = self.line_of(&job);
-        line.like(&job).push_back((job, now));
+        line.those_like(&job).push_back((job, now));
     }
 
     fn push_front(&mut self, job: J, now: Instant) {
@@ -270,7 +218,8 @@ impl<J: Waiting> Turns<J> {
         let first = line
             .first()
             .and_then(|(_, since)| since.checked_sub(Duration::from_nanos(1)));
-        line.like(&job).push_front((job, first.unwrap_or(now)));
+        line.those_like(&job)
+            .push_front((job, first.unwrap_or(now)));
     }
 
     fn count_in(&mut self, job: &J) {

@@ -16,6 +16,8 @@
 //! as when a worker dies that held its connections; so at first many come back in a second, whatever the pace, and half as
 //! many each time that the time of the slow site doubles.
 
+mod pace;
+
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -23,27 +25,20 @@ use tokio::time::Instant;
 
 use crate::window::PATIENCE;
 
+use self::pace::{FORESEEN, Pace};
+
 /// How long a site that was found slow is taken to be so: what comes for it meanwhile is parked at once.
 const MEMORY: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(15);
 /// 15 s doubled seven times is 32 minutes.
 const MOST_DOUBLINGS: u32 = 7;
 
-/// A site that sends less than this in a second is taken to send nothing.
-const TRICKLE: f64 = 0.2;
-/// How much of the measured pace a second without anything sent leaves.
-const MEMORY_OF_PACE: f64 = 0.8;
 /// Parked jobs come back so much faster than the site sends, that it does not run dry.
 const OVERBOOKED: f64 = 1.25;
 /// The most parked jobs that come back in a second to a site that sends nothing, or that has been slow for a short time only.
 const PROBES: f64 = 125.0;
 /// The longest that a job is parked for others to come back before it.
 const LONGEST: Duration = Duration::from_secs(135 * 60);
-
-/// A site whose queue will take so much longer than [`PATIENCE`] at its pace is slow already.
-const FORESEEN: u32 = 2;
-/// What a pace is worth that was measured over two seconds: with less nothing is foreseen.
-const TWO_SECONDS: f64 = 0.35;
 
 /// How slow a site is.
 #[derive(Debug, Default)]
@@ -196,53 +191,6 @@ impl Parking {
     }
 }
 
-/// How many jobs a site sends in a second, of late: a mean in which each second counts less than the one after it.
-#[derive(Debug, Default)]
-struct Pace {
-    sum: f64,
-    /// What the seconds in `sum` count together: 1 when there were many. The first seconds of a site are not mixed with
-    /// seconds in which it did not exist.
-    weight: f64,
-    /// Jobs that were taken to be sent, by the last measurement, and when that was.
-    taken: u64,
-    measured_at: Option<Instant>,
-}
-
-impl Pace {
-    fn measure(&mut self, taken: u64, now: Instant) {
-        let sent = taken.saturating_sub(self.taken) as f64;
-        self.taken = taken;
-        let last = self.measured_at.replace(now);
-        let elapsed = last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        let is_silent = sent == 0.0 && self.weight == 0.0;
-        if is_silent || elapsed.is_zero() {
-            // Of a site that begins to send, or does so again, only what it sends from then on says how fast it is.
-            return;
-        }
-        let left = MEMORY_OF_PACE.powf(elapsed.as_secs_f64());
-        self.sum = self.sum * left + sent / elapsed.as_secs_f64() * (1.0 - left);
-        self.weight = self.weight * left + (1.0 - left);
-        if self.jobs_a_second() < TRICKLE {
-            (self.sum, self.weight) = (0.0, 0.0);
-        }
-    }
-
-    /// 0 where it sends nothing.
-    fn jobs_a_second(&self) -> f64 {
-        if self.weight > 0.0 {
-            self.sum / self.weight
-        } else {
-            0.0
-        }
-    }
-
-    /// Whether the last of `waiting` jobs would wait for far too long, as far as can be foreseen.
-    fn is_too_slow_for(&self, waiting: usize) -> bool {
-        let longest = (PATIENCE * FORESEEN).as_secs_f64();
-        self.weight > TWO_SECONDS && waiting as f64 > self.jobs_a_second() * longest
-    }
-}
-
 /// How parked jobs come back.
 #[derive(Debug, Clone, Copy)]
 enum Returns {
@@ -357,6 +305,20 @@ mod tests {
         }
         at += MEMORY;
         assert_eq!(parking.needed(Some(at), 250, at), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_site_that_parks_a_few_is_forgiven() {
+        let mut parking = sending(100, 60);
+        let mut at = measured_at(&parking);
+        assert!(parking.needed(Some(at - PATIENCE), 250, at).is_some());
+        let end = at + SHORTEST * 2;
+        while at < end {
+            park(&mut parking, 60, 0);
+            at += Duration::from_secs(1);
+            parking.needed(Some(at), 250, at);
+        }
+        assert_eq!(parking.known(at), None);
     }
 
     fn sends_until_others_return(parking: &Parking, seconds: u64) -> usize {
