@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::State};
 use model::Class;
 
 use crate::{Lane, LaneMap, QueueError, Stage};
@@ -12,10 +12,21 @@ use crate::{Lane, LaneMap, QueueError, Stage};
 /// How often the broker is asked.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Ready jobs waiting or in hand, by stream; cheap to clone.
+/// What the broker said of one stream of ready jobs.
+#[derive(Debug, Clone, Copy)]
+pub struct Backlog {
+    /// When.
+    pub at: Instant,
+    /// Jobs that wait or are in hand.
+    pub jobs: u64,
+    /// Jobs that were ever there and have left.
+    pub left: u64,
+}
+
+/// The ready jobs of each stream; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Backlogs {
-    jobs: Arc<RwLock<HashMap<String, (u64, u64)>>>,
+    known: Arc<RwLock<HashMap<String, Backlog>>>,
 }
 
 impl Backlogs {
@@ -32,13 +43,10 @@ impl Backlogs {
         (backlogs.clone(), backlogs.keep(jetstream, streams))
     }
 
-    /// How often the broker has answered for `lane`, and how many ready jobs it held by the last answer; 0 and 0 as long
-    /// as there was none.
-    pub fn of(&self, lane: &Lane, class: Class) -> (u64, u64) {
-        let jobs = self.jobs.read().unwrap_or_else(PoisonError::into_inner);
-        jobs.get(&lane.stream(class, Stage::Ready))
-            .copied()
-            .unwrap_or_default()
+    /// The last answer for `lane`; `None` as long as there was none.
+    pub fn of(&self, lane: &Lane, class: Class) -> Option<Backlog> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&lane.stream(class, Stage::Ready)).copied()
     }
 
     async fn keep(self, jetstream: jetstream::Context, streams: Vec<String>) {
@@ -48,25 +56,28 @@ impl Backlogs {
             turns.tick().await;
             for stream in &streams {
                 match ask(&jetstream, stream).await {
-                    Ok(jobs) => self.set(stream, jobs),
+                    Ok(state) => self.set(stream, &state),
                     Err(error) => tracing::debug!(stream, %error, "backlog not known"),
                 }
             }
         }
     }
 
-    fn set(&self, stream: &str, jobs: u64) {
-        let mut known = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
-        let (readings, last) = known.entry(stream.to_owned()).or_default();
-        *readings += 1;
-        *last = jobs;
+    fn set(&self, stream: &str, state: &State) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let backlog = Backlog {
+            at: Instant::now(),
+            jobs: state.messages,
+            left: state.last_sequence.saturating_sub(state.messages),
+        };
+        known.insert(stream.to_owned(), backlog);
     }
 }
 
-async fn ask(jetstream: &jetstream::Context, stream: &str) -> Result<u64, QueueError> {
+async fn ask(jetstream: &jetstream::Context, stream: &str) -> Result<State, QueueError> {
     let stream = jetstream
         .get_stream(stream)
         .await
         .map_err(QueueError::refused)?;
-    Ok(stream.cached_info().state.messages)
+    Ok(stream.cached_info().state.clone())
 }

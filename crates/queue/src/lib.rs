@@ -31,7 +31,7 @@ mod streams;
 mod tombstones;
 mod waiting;
 
-pub use backlogs::Backlogs;
+pub use backlogs::{Backlog, Backlogs};
 pub use blobs::Blobs;
 pub use bundle::{Bundle, Sharing};
 pub use connect::Queue;

@@ -19,6 +19,8 @@ use crate::window::Window;
 
 /// What stays in hand for long has one part in so many of the whole window.
 pub(crate) const SLOW_SHARE: usize = 4;
+/// One part in so many of that is not for what slow sites keep: what is being parked, and what has only just come, stands there.
+const PASSING_SHARE: usize = 4;
 /// A slow site keeps one part in so many of it.
 const SITE_SHARE: usize = 40;
 /// Where one part in so many of it waits for one site already, what comes for that site stands with what stays for long.
@@ -44,7 +46,9 @@ pub(crate) struct Sites {
     transport: Arc<TransportTable>,
     /// Jobs in hand at most.
     window: usize,
-    slow_octets: u64,
+    /// What slow sites keep of them together at most, and of the octets in hand.
+    kept: usize,
+    kept_octets: u64,
     /// The room for what stays in hand for long.
     slow: Window,
     sender: Arc<Sender>,
@@ -54,13 +58,15 @@ pub(crate) struct Sites {
 impl Sites {
     pub(crate) fn new(config: &Config, sender: Arc<Sender>, tasks: Tasks) -> Self {
         let slow_octets = config.window_bytes.0 / SLOW_SHARE as u64;
+        let slow_jobs = config.window / SLOW_SHARE;
         Self {
             by_key: Arc::default(),
             limits: Arc::new(config.limits.clone()),
             transport: Arc::new(config.transport.clone()),
             window: config.window,
-            slow_octets,
-            slow: Window::new(config.window / SLOW_SHARE, slow_octets),
+            kept: slow_jobs - slow_jobs / PASSING_SHARE,
+            kept_octets: slow_octets - slow_octets / PASSING_SHARE as u64,
+            slow: Window::new(slow_jobs, slow_octets),
             sender,
             tasks,
         }
@@ -86,10 +92,8 @@ impl Sites {
         if residence == Residence::Home {
             held.place.reside(&site.home);
         }
-        // A site that has fallen silent is noticed within seconds, and its jobs fill a stream's window within less.
-        let crowd = self.window / CROWD;
         let slow = site.was_slow();
-        if slow.is_some() || (crowd..crowd + self.share()).contains(&site.waiting()) {
+        if slow.is_some() || self.is_crowd(site.waiting(), held.overflowed) {
             held.place.move_to(&self.slow);
         }
         site.push_back(held);
@@ -101,17 +105,26 @@ impl Sites {
         }
     }
 
+    /// Whether what comes for a site where `waiting` wait already stands with what stays for long, before anybody knows whether it
+    /// will. A site that has fallen silent is noticed after seconds, and one that is a little slower than what comes for it
+    /// never; the jobs of either fill a stream's window. So there is room for some of every site's, and, as long as slow sites
+    /// do not need it, for as many as a tenant may have in a lane (ADR 30).
+    fn is_crowd(&self, waiting: usize, overflowed: bool) -> bool {
+        let crowd = self.window / CROWD;
+        let has_room = || !overflowed && self.slow.has_free(self.kept);
+        waiting >= crowd && (waiting < crowd + self.share() || has_room())
+    }
+
     /// What a slow site keeps of the window.
     fn share(&self) -> usize {
         self.window / SITE_SHARE
     }
 
-    /// Parks what waits at sites that do not keep up. They share the room for what stays, one part in [`SLOW_SHARE`] of the
-    /// window, evenly, so that the windows of the streams stay free for others; as many of them as it has places keep at
-    /// least the job that is being tried. Tries sites again that were closed, and
-    /// forgets those of which nothing is left. To be called once a second.
+    /// Parks what waits at sites that do not keep up. They share the room for what stays evenly, but for what passes through
+    /// it, so that the windows of the streams stay free for others; as many of them as it has places keep at least the job that
+    /// is being tried. Tries sites again that were closed, and forgets those of which nothing is left. To be called once a
+    /// second.
     pub(crate) fn park_slow(&self) {
-        let most = self.window / SLOW_SHARE;
         let mut by_key = self.lock();
         by_key.retain(|_, site| !site.is_unused());
         for site in by_key.values().filter(|site| site.claim_session()) {
@@ -122,10 +135,10 @@ impl Sites {
             .filter_map(|site| Some((Arc::clone(site), site.is_slow()?)))
             .collect();
         drop(by_key);
-        let part = most / slow.len().max(1);
-        let octets = self.slow_octets / slow.len().max(1) as u64;
+        let part = self.kept / slow.len().max(1);
+        let octets = self.kept_octets / slow.len().max(1) as u64;
         for (number, (site, base)) in slow.into_iter().enumerate() {
-            let part = if number < most { part.max(1) } else { 0 };
+            let part = if number < self.kept { part.max(1) } else { 0 };
             site.keep(self.share().min(part), part, octets, self.soonest());
             let parked = self.park_above_share(&site, base);
             if parked > 0 {

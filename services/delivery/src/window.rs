@@ -46,13 +46,22 @@ impl Window {
         }
     }
 
-    /// Moves what has stood here for long to `slow`, the oldest first and as far as there is room.
+    /// Moves what has stood here for long to `slow`, and what found no room there before; the oldest first and as far as there
+    /// is room.
     pub(crate) fn relieve(&self, slow: &Self) {
         let now = Instant::now();
         lock(&self.taken).retain(|(since, place)| {
-            let is_new = now.saturating_duration_since(*since) < PATIENCE;
-            is_new || place.upgrade().is_some_and(|spot| !move_to(slow, &spot))
+            place.upgrade().is_some_and(|spot| {
+                let is_new = now.saturating_duration_since(*since) < PATIENCE;
+                let stays = is_new && !lock(&spot).is_to_move;
+                stays || !move_to(slow, &spot)
+            })
         });
+    }
+
+    /// Whether there are more than `jobs` free seats.
+    pub(crate) fn has_free(&self, jobs: usize) -> bool {
+        self.jobs.available_permits() > jobs
     }
 
     fn try_spot(&self, kib: usize) -> Option<Spot> {
@@ -65,6 +74,7 @@ impl Window {
         let room = try_acquire(&self.kib, kib.min(self.kib_limit))?;
         Some(Spot {
             kib,
+            is_to_move: false,
             has_moved: true,
             home: None,
             _seat: seat,
@@ -111,6 +121,7 @@ impl Seats {
         let room = acquire(&self.window.kib, kib).await;
         let spot = Arc::new(Mutex::new(Spot {
             kib,
+            is_to_move: false,
             has_moved: false,
             home: None,
             _seat: seat,
@@ -141,8 +152,9 @@ impl Place {
         self.octets
     }
 
-    /// Moves to `slow`, if there is room.
+    /// Moves to `slow`, or as soon as there is room.
     pub(crate) fn move_to(&self, slow: &Window) {
+        lock(&self.spot).is_to_move = true;
         move_to(slow, &self.spot);
     }
 
@@ -203,6 +215,8 @@ fn move_to(slow: &Window, spot: &Mutex<Spot>) -> bool {
 #[derive(Debug)]
 struct Spot {
     kib: usize,
+    /// Whether it is to be left as soon as there is room elsewhere.
+    is_to_move: bool,
     /// Whether that is the room for what stays.
     has_moved: bool,
     /// Where it resides.
@@ -276,6 +290,24 @@ mod tests {
         assert_eq!(slow.seats(250).await.count(), 1);
         drop(place);
         assert_eq!(slow.seats(250).await.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_moves_as_soon_as_there_is_some() {
+        let (window, slow) = (Window::new(2, 1 << 30), Window::new(1, 1 << 30));
+        let mut seats = window.seats(250).await;
+        let (first, second) = (seats.take(10).await.unwrap(), seats.take(10).await);
+        drop(seats);
+        first.move_to(&slow);
+        second.as_ref().unwrap().move_to(&slow);
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 1);
+        drop(first);
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 2);
+        assert!(!slow.has_free(0));
+        drop(second);
+        assert!(slow.has_free(0) && !slow.has_free(1));
     }
 
     #[tokio::test(start_paused = true)]
