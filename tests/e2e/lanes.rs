@@ -19,6 +19,7 @@ pub(crate) fn beside(other: &str, stem: &str, count: usize) -> anyhow::Result<Ve
         anyhow::Ok(lanes.lane(&domain, job).clone())
     };
     let lane = lane_of(other)?;
+    lane_of(stem)?;
     let names = (0..).map(|number| format!("{stem}{number}"));
     let beside = names.filter(|name| lane_of(name).is_ok_and(|own| own == lane));
     Ok(beside.take(count).collect())

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::{self, stream::State};
+use futures_util::future::join_all;
 use model::Class;
+use tokio::time::Instant;
 
 use crate::{Lane, LaneMap, QueueError, Stage};
 
@@ -54,12 +56,13 @@ impl Backlogs {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            for stream in &streams {
-                match ask(&jetstream, stream).await {
+            let asking = streams
+                .iter()
+                .map(async |stream| match ask(&jetstream, stream).await {
                     Ok(state) => self.set(stream, &state),
                     Err(error) => tracing::debug!(stream, %error, "backlog not known"),
-                }
-            }
+                });
+            join_all(asking).await;
         }
     }
 

@@ -19,11 +19,11 @@ use crate::window::Window;
 
 /// What stays in hand for long has one part in so many of the whole window.
 pub(crate) const SLOW_SHARE: usize = 4;
-/// One part in so many of that is not for what slow sites keep: what is being parked, and what has only just come, stands there.
+/// What slow sites keep leaves one part in so many of that to what is being parked, and to what has only just come.
 const PASSING_SHARE: usize = 4;
-/// A slow site keeps one part in so many of it.
+/// A slow site keeps one part in so many of the whole window.
 const SITE_SHARE: usize = 40;
-/// Where one part in so many of it waits for one site already, what comes for that site stands with what stays for long.
+/// Where one part in so many of that waits for one site already, what comes for that site stands with what stays for long.
 const CROWD: usize = 400;
 
 /// Mail to the same hosts that is sent the same way shares a site.
@@ -93,8 +93,10 @@ impl Sites {
             held.place.reside(&site.home);
         }
         let slow = site.was_slow();
-        if slow.is_some() || self.is_crowd(site.waiting(), held.overflowed) {
+        if slow.is_some() {
             held.place.move_to(&self.slow);
+        } else if self.is_crowd(site.waiting(), held.overflowed) {
+            held.place.try_move_to(&self.slow);
         }
         site.push_back(held);
         if let Some(base) = slow {
@@ -108,10 +110,10 @@ impl Sites {
     /// Whether what comes for a site where `waiting` wait already stands with what stays for long, before anybody knows whether it
     /// will. A site that has fallen silent is noticed after seconds, and one that is a little slower than what comes for it
     /// never; the jobs of either fill a stream's window. So there is room for some of every site's, and, as long as slow sites
-    /// do not need it, for as many as a tenant may have in a lane (ADR 30).
+    /// do not need it, for what a tenant may have in a lane (ADR 30).
     fn is_crowd(&self, waiting: usize, overflowed: bool) -> bool {
-        let crowd = self.window / CROWD;
-        let has_room = || !overflowed && self.slow.has_free(self.kept);
+        let crowd = (self.window / CROWD).max(1);
+        let has_room = || !overflowed && self.slow.has_more_than(self.kept, self.kept_octets);
         waiting >= crowd && (waiting < crowd + self.share() || has_room())
     }
 

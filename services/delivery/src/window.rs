@@ -46,8 +46,7 @@ impl Window {
         }
     }
 
-    /// Moves what has stood here for long to `slow`, and what found no room there before; the oldest first and as far as there
-    /// is room.
+    /// Moves what has stood here for long to `slow`, and what is to move there; the oldest first and as far as there is room.
     pub(crate) fn relieve(&self, slow: &Self) {
         let now = Instant::now();
         lock(&self.taken).retain(|(since, place)| {
@@ -59,9 +58,10 @@ impl Window {
         });
     }
 
-    /// Whether there are more than `jobs` free seats.
-    pub(crate) fn has_free(&self, jobs: usize) -> bool {
-        self.jobs.available_permits() > jobs
+    /// Whether there is more room left than for `jobs` jobs of `octets` octets together.
+    pub(crate) fn has_more_than(&self, jobs: usize, octets: u64) -> bool {
+        let kib = usize::try_from(octets).unwrap_or(usize::MAX) / KIB;
+        self.jobs.available_permits() > jobs && self.kib.available_permits() > kib
     }
 
     fn try_spot(&self, kib: usize) -> Option<Spot> {
@@ -152,7 +152,12 @@ impl Place {
         self.octets
     }
 
-    /// Moves to `slow`, or as soon as there is room.
+    /// Moves to `slow`, if there is room.
+    pub(crate) fn try_move_to(&self, slow: &Window) {
+        move_to(slow, &self.spot);
+    }
+
+    /// Moves to `slow`, or when its window is relieved and there is room.
     pub(crate) fn move_to(&self, slow: &Window) {
         lock(&self.spot).is_to_move = true;
         move_to(slow, &self.spot);
@@ -293,21 +298,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_moves_as_soon_as_there_is_some() {
-        let (window, slow) = (Window::new(2, 1 << 30), Window::new(1, 1 << 30));
+    async fn what_is_to_move_moves_as_soon_as_there_is_room() {
+        let (window, slow) = (Window::new(3, 1 << 30), Window::new(1, 1 << 30));
         let mut seats = window.seats(250).await;
-        let (first, second) = (seats.take(10).await.unwrap(), seats.take(10).await);
+        let (first, second) = (seats.take(10).await.unwrap(), seats.take(10).await.unwrap());
+        let third = seats.take(10).await.unwrap();
         drop(seats);
         first.move_to(&slow);
-        second.as_ref().unwrap().move_to(&slow);
+        second.try_move_to(&slow);
+        third.move_to(&slow);
         window.relieve(&slow);
         assert_eq!(window.seats(250).await.count(), 1);
         drop(first);
         window.relieve(&slow);
-        assert_eq!(window.seats(250).await.count(), 2);
-        assert!(!slow.has_free(0));
+        assert_eq!(window.seats(250).await.count(), 2, "the third has moved");
+        drop(third);
+        window.relieve(&slow);
+        assert_eq!(window.seats(250).await.count(), 2, "the second is new");
         drop(second);
-        assert!(slow.has_free(0) && !slow.has_free(1));
+        assert_eq!(slow.seats(250).await.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn room_is_seats_and_octets() {
+        let window = Window::new(2, 4096);
+        assert!(window.has_more_than(1, 3072));
+        let place = window.seats(1).await.take(2000).await;
+        assert!(window.has_more_than(0, 1024));
+        assert!(!window.has_more_than(1, 0));
+        assert!(!window.has_more_than(0, 2048));
+        drop(place);
+        assert!(!window.has_more_than(2, 0));
     }
 
     #[tokio::test(start_paused = true)]
