@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(500);
 pub struct Backlog {
     /// When.
     pub at: Instant,
-    /// Jobs that wait or are in hand.
+    /// Jobs that wait, are in hand, or have just ended.
     pub jobs: u64,
     /// Jobs that were ever there and have left.
     pub left: u64,
@@ -51,18 +51,25 @@ impl Backlogs {
         known.get(&lane.stream(class, Stage::Ready)).copied()
     }
 
+    /// Asks for each stream by itself: one that does not answer keeps nobody from hearing of the others.
     async fn keep(self, jetstream: jetstream::Context, streams: Vec<String>) {
+        join_all(
+            streams
+                .iter()
+                .map(|stream| self.keep_one(&jetstream, stream)),
+        )
+        .await;
+    }
+
+    async fn keep_one(&self, jetstream: &jetstream::Context, stream: &str) {
         let mut turns = tokio::time::interval(EVERY);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let asking = streams
-                .iter()
-                .map(async |stream| match ask(&jetstream, stream).await {
-                    Ok(state) => self.set(stream, &state),
-                    Err(error) => tracing::debug!(stream, %error, "backlog not known"),
-                });
-            join_all(asking).await;
+            match ask(jetstream, stream).await {
+                Ok(state) => self.set(stream, &state),
+                Err(error) => tracing::debug!(stream, %error, "backlog not known"),
+            }
         }
     }
 

@@ -95,7 +95,9 @@ impl Sites {
         let slow = site.was_slow();
         if slow.is_some() {
             held.place.move_to(&self.slow);
-        } else if self.is_crowd(site.waiting(), held.overflowed) {
+        } else if is_crowd(site.waiting(), self.window, || {
+            !held.overflowed && self.has_room()
+        }) {
             held.place.try_move_to(&self.slow);
         }
         site.push_back(held);
@@ -107,14 +109,9 @@ impl Sites {
         }
     }
 
-    /// Whether what comes for a site where `waiting` wait already stands with what stays for long, before anybody knows whether it
-    /// will. A site that has fallen silent is noticed after seconds, and one that is a little slower than what comes for it
-    /// never; the jobs of either fill a stream's window. So there is room for some of every site's, and, as long as slow sites
-    /// do not need it, for what a tenant may have in a lane (ADR 30).
-    fn is_crowd(&self, waiting: usize, overflowed: bool) -> bool {
-        let crowd = (self.window / CROWD).max(1);
-        let has_room = || !overflowed && self.slow.has_more_than(self.kept, self.kept_octets);
-        waiting >= crowd && (waiting < crowd + self.share() || has_room())
+    /// Whether slow sites would have room for all that they keep, if one more stood there.
+    fn has_room(&self) -> bool {
+        self.slow.has_more_than(self.kept, self.kept_octets)
     }
 
     /// What a slow site keeps of the window.
@@ -240,5 +237,30 @@ impl Sites {
 
     fn lock(&self) -> MutexGuard<'_, ByKey> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what comes for a site where `waiting` wait already stands with what stays for long, before anybody knows whether it
+/// will. A site that has fallen silent is noticed after seconds, and one that is a little slower than what comes for it never; the
+/// jobs of either fill a stream's window. So there is room for some of every site's, and, as long as slow sites do not need it,
+/// for what a tenant may have in a lane (ADR 30).
+fn is_crowd(waiting: usize, window: usize, has_room: impl FnOnce() -> bool) -> bool {
+    let crowd = (window / CROWD).max(1);
+    waiting >= crowd && (waiting < crowd + window / SITE_SHARE || has_room())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_crowd;
+
+    #[test]
+    fn some_of_every_sites_jobs_are_a_crowd_and_more_of_them_where_there_is_room() {
+        for has_room in [false, true] {
+            let is_crowd = |waiting| is_crowd(waiting, 10_000, || has_room);
+            let crowds = [24, 25, 274, 275, 5000].map(is_crowd);
+            assert_eq!(crowds, [false, true, true, has_room, has_room]);
+        }
+        assert!(!is_crowd(0, 100, || true));
+        assert!(is_crowd(1, 100, || false));
     }
 }

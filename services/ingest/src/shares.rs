@@ -15,11 +15,13 @@ use tokio::time::Instant;
 const FEW: f64 = 250.0;
 const MANY: f64 = 2000.0;
 /// No lane is faster; one that is emptied at once is not, either.
-const FASTEST: f64 = 20_000.0;
+const FASTEST: f64 = 10_000.0;
 /// The jobs a second that leave a lane of which nothing is known yet.
 const UNKNOWN: f64 = 1000.0;
-/// How much the last answer has to say of the pace: jobs leave in groups, up to a second apart.
-const NEW: f64 = 0.3;
+/// After so many seconds half of the pace is what was measured in them: jobs leave in groups, up to a second apart.
+const HALF: f64 = 1.0;
+/// For so many seconds behind the last answer it is known about how many jobs have left since.
+const KNOWN: f64 = 1.0;
 /// What one tenant may have in a long lane for one domain.
 const SHARE: f64 = 500.0;
 
@@ -72,9 +74,10 @@ impl Line {
             .at
             .saturating_duration_since(before.at)
             .as_secs_f64();
-        // Where none was there to leave, they can as fast as before.
-        if before.jobs > 0 || left > 0.0 {
-            self.pace += ((left / seconds).min(FASTEST) - self.pace) * NEW;
+        let pace = (left / seconds).min(FASTEST);
+        // Where few were there to leave, more could have.
+        if pace > self.pace || before.jobs as f64 >= FEW {
+            self.pace += (pace - self.pace) * (1.0 - 0.5_f64.powf(seconds / HALF));
         }
         self.keep(jobs / (jobs + left).max(1.0));
     }
@@ -106,7 +109,7 @@ impl Line {
             return self.added;
         };
         let seconds = now.saturating_duration_since(known.at).as_secs_f64();
-        (known.jobs as f64 + self.added - self.pace * seconds).max(0.0)
+        (known.jobs as f64 + self.added - self.pace * seconds.min(KNOWN)).max(0.0)
     }
 }
 
@@ -283,7 +286,7 @@ mod tests {
         assert_eq!(many, 1001, "until it is long");
         asked.learn(5000, 0);
         assert_eq!(asked.admitted("many", "a.example", 100), 0);
-        assert_eq!(asked.admitted("few", "a.example", 100), 100);
+        assert_eq!(asked.admitted("few", "a.example", 1000), 500);
         assert_eq!(asked.admitted("many", "b.example", 100), 100);
     }
 
@@ -314,17 +317,17 @@ mod tests {
     fn what_has_left_since_the_last_answer_is_not_there() {
         let mut asked = Asked::new();
         asked.line.pace = 2000.0;
-        asked.learn(2000, 1000);
-        let jobs = |seconds| {
-            let later = asked.last.at + Duration::from_millis(seconds);
+        asked.learn(5000, 1000);
+        let jobs = |ms| {
+            let later = asked.last.at + Duration::from_millis(ms);
             asked.line.jobs(later)
         };
-        assert_eq!([jobs(0), jobs(250), jobs(5000)], [2000.0, 1500.0, 0.0]);
+        let known = [jobs(0), jobs(250), jobs(1000), jobs(5000)];
+        assert_eq!(known, [5000.0, 4500.0, 3000.0, 3000.0]);
     }
 
     #[test]
-    fn the_pace_of_a_line_is_what_leaves_it_whether_in_groups_or_not_and_is_kept_while_it_is_empty()
-    {
+    fn the_pace_of_a_line_is_what_leaves_it_in_groups_or_not() {
         let mut asked = Asked::new();
         for _ in 0..20 {
             asked.learn(1000, 200);
@@ -335,12 +338,27 @@ mod tests {
             asked.learn(1000, 400);
         }
         assert!((300.0..500.0).contains(&asked.line.pace));
-        asked.learn(0, 1_000_000);
-        let pace = asked.line.pace;
-        assert!((6000.0..7000.0).contains(&pace), "{pace}");
-        for _ in 0..10 {
-            asked.learn(0, 0);
+    }
+
+    #[test]
+    fn a_line_from_which_little_can_leave_may_still_be_fast() {
+        let mut asked = Asked::new();
+        for _ in 0..100 {
+            asked.learn(10, 10);
         }
-        assert_eq!(asked.line.pace, pace);
+        assert_eq!(asked.line.pace, UNKNOWN);
+        asked.learn(10, 1_000_000);
+        assert!((2000.0..FASTEST).contains(&asked.line.pace));
+    }
+
+    #[test]
+    fn an_answer_from_before_the_last_is_not_taken_in() {
+        let mut asked = Asked::new();
+        asked.learn(500, 0);
+        let earlier = asked.last;
+        asked.learn(400, 100);
+        asked.admitted("acme", "a.example", 7);
+        asked.line.learn(earlier);
+        assert_eq!(asked.line.jobs(asked.last.at), 407.0);
     }
 }
