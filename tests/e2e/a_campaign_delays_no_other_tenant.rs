@@ -38,10 +38,10 @@ async fn a_campaign_delays_no_other_tenant() -> anyhow::Result<()> {
 
     queue(cluster, campaign).await?;
     let passing = pair.time("passing").await?;
+    println!("{} are still to pass", to_pass(cluster).await?);
     let turn = to_the_same(cluster).await?;
     eventually("the campaign has passed", PATIENCE * 60, async || {
-        let left = broker::undelivered(cluster.nats_url()?, &["T-", "B-"]).await?;
-        Ok((left == 0).then_some(()))
+        Ok((to_pass(cluster).await? == 0).then_some(()))
     })
     .await?;
     let waiting = pair.time("waiting").await?;
@@ -74,6 +74,11 @@ async fn queue(cluster: &Cluster, campaign: usize) -> anyhow::Result<()> {
     let queued = cluster.verbs()?.run(&load).await?;
     ensure!(queued.code == Some(0), "{}{}", queued.out, queued.err);
     Ok(())
+}
+
+/// How many have not been in a worker's hands.
+async fn to_pass(cluster: &Cluster) -> anyhow::Result<u64> {
+    broker::undelivered(cluster.nats_url()?, &["T-", "B-"]).await
 }
 
 /// How long the second tenant's messages to the campaign's provider take, from the first call to the last arrival.
