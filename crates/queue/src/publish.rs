@@ -14,6 +14,9 @@ use crate::commit::{self, Entry};
 use crate::group::{Committed, Groups};
 use crate::{Lane, LaneMap, QueueError, Stage};
 
+/// The header of a job that may have been stored before.
+pub(crate) const REPEATED: &str = "Postrider-Repeated";
+
 /// How often an unacknowledged publish is repeated, and how long to wait before.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
@@ -77,7 +80,26 @@ impl Publisher {
         job: JobId,
         payload: Bytes,
     ) -> Result<(), QueueError> {
-        let job = Entry::once(lane.ready_subject(class, to), &job.to_string(), payload);
+        let entry = Entry::once(lane.ready_subject(class, to), &job.to_string(), payload);
+        self.store_ready(lane, class, entry).await
+    }
+
+    /// The same for a job that an earlier call may have stored, in this lane or another: whoever pulls it takes it for
+    /// [redelivered](crate::Pulled::redelivered).
+    pub async fn ready_again(
+        &self,
+        lane: &Lane,
+        class: Class,
+        to: &Domain,
+        job: JobId,
+        payload: Bytes,
+    ) -> Result<(), QueueError> {
+        let mut entry = Entry::once(lane.ready_subject(class, to), &job.to_string(), payload);
+        entry.headers.insert(REPEATED, "1");
+        self.store_ready(lane, class, entry).await
+    }
+
+    async fn store_ready(&self, lane: &Lane, class: Class, job: Entry) -> Result<(), QueueError> {
         let store = |jobs: Vec<Entry>| async move { commit::store(&self.jetstream, &jobs).await };
         let stored = match self.ready.group(lane, class) {
             Some(group) => group.commit(job.clone(), store).await,

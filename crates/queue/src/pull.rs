@@ -14,6 +14,7 @@ use model::{Class, Domain, Timestamp};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::publish::REPEATED;
 use crate::settled::{Line, Others};
 use crate::streams::WORKERS;
 use crate::{Bundle, Hold, Holds, Lane, QueueError, Stage};
@@ -51,7 +52,7 @@ impl Taken {
 pub struct Pulled {
     /// The bytes that were published.
     pub payload: Bytes,
-    /// Whether it may have been in other hands before: delivered more than once.
+    /// Whether it may have been in other hands before: delivered more than once, or stored again by a repeated call.
     pub redelivered: bool,
     /// When the broker stored it, by the broker's clock.
     pub stored_at: Timestamp,
@@ -175,9 +176,13 @@ impl Puller {
                 hold,
             })));
         }
+        let is_repeated = message
+            .headers
+            .as_ref()
+            .is_some_and(|headers| headers.get(REPEATED).is_some());
         Ok(Some(Taken::Job(Pulled {
             payload: message.payload,
-            redelivered: delivered > 1,
+            redelivered: delivered > 1 || is_repeated,
             stored_at,
             stage: self.stage,
             overflowed: self.lane.is_overflow(),

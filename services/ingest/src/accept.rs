@@ -158,7 +158,7 @@ impl Acceptor {
                     .schedule(job.class, to, job.id, at, payload, sharing)
                     .await?
             }
-            None => self.make_ready(job, payload).await?,
+            None => self.make_ready(job, payload, earlier).await?,
         }
         let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
         // The job is safe, whatever becomes of its event, which is recorded in its own time.
@@ -169,17 +169,29 @@ impl Acceptor {
     }
 
     /// Puts the job into its lane. What a lane has no room for goes to the overflow.
-    async fn make_ready(&self, job: &Job, payload: Bytes) -> Result<(), QueueError> {
+    async fn make_ready(
+        &self,
+        job: &Job,
+        payload: Bytes,
+        earlier: Earlier,
+    ) -> Result<(), QueueError> {
         let (class, to) = (job.class, job.destination());
-        let lane = self.shares.lane(job);
+        let lane = match earlier {
+            Earlier::Unknown => self.shares.own_lane(job),
+            Earlier::None | Earlier::Accepted => self.shares.lane(job),
+        };
         if Sabotage::AnswerBeforeStored.is_on() {
             self.make_ready_unseen(job, payload);
             return Ok(());
         }
-        let stored = self
-            .publisher
-            .ready(lane, class, to, job.id, payload.clone())
-            .await;
+        let (publisher, again) = (&self.publisher, payload.clone());
+        // What an earlier call may have put into the overflow is looked up among the markers there, and this one here.
+        let stored = match earlier {
+            Earlier::Unknown => publisher.ready_again(lane, class, to, job.id, again).await,
+            Earlier::None | Earlier::Accepted => {
+                publisher.ready(lane, class, to, job.id, again).await
+            }
+        };
         match stored {
             Err(QueueError::Full(_)) if !lane.is_overflow() => {
                 let overflow = self.shares.overflow(job);

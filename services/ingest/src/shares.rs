@@ -141,6 +141,11 @@ impl Shares {
         }
     }
 
+    /// The lane that `job` is to wait in, however long it is.
+    pub(crate) fn own_lane(&self, job: &Job) -> &Lane {
+        self.lanes.lane(job.destination(), job.id)
+    }
+
     /// The lane for a job that its own has no room for.
     pub(crate) fn overflow(&self, job: &Job) -> &Lane {
         self.lanes.overflow(&job.tenant)
