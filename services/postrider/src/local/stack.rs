@@ -1,7 +1,9 @@
 //! A whole cluster on loopback: NATS, Redis, the simulator, ingest and any number of workers, each a process.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -291,12 +293,16 @@ fn api_key(tenant: String, key: &str) -> RawApiKey {
     }
 }
 
-/// A port of loopback that is free for TCP and UDP at this moment.
+/// The ports that this process was told are free. The system may name one twice that nobody listens on yet.
+static TOLD: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of loopback that is free for TCP and UDP at this moment, and another one each time.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
     for _ in 0..100 {
         let tcp = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
         let address = tcp.local_addr().context("read the free port")?;
-        if UdpSocket::bind(address).is_ok() {
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if UdpSocket::bind(address).is_ok() && told.insert(address.port()) {
             return Ok(address);
         }
     }
