@@ -4,6 +4,7 @@
 //! What is not a default says where things are on this machine. DNS is the simulator's, counted apart: resolvers
 //! belong to nobody.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::Context as _;
 use ingest::config::{RawApiKey, key_sha256};
 use mailsim::config::RawProvider;
 use postrider::config::RawConfig;
-use postrider::local::{Child, RedisServer, free_port};
+use postrider::local::{Child, RedisServer, free_ports};
 use tests::meter;
 use tokio::process::Command;
 
@@ -52,13 +53,14 @@ impl Cell {
         let nats = start_nats(dir, layout.nodes, &mut config).await?;
         let redis = RedisServer::start(&dir.join("redis")).await?;
         config.redis.url.clone_from(&redis.url);
-        config.ingest.listen = free_port()?.to_string();
+        let ports = free_ports(3)?;
+        let (ingest, dns, mx) = (ports[0], ports[1], ports[2]);
+        config.ingest.listen = ingest.to_string();
         config.ingest.api_keys = vec![RawApiKey {
             tenant: "bench".into(),
             key: None,
             key_sha256: Some(key_sha256(KEY)),
         }];
-        let (dns, mx) = (free_port()?, free_port()?);
         config.mailsim.dns_listen = dns.to_string();
         config.mailsim.dns_ttl = "1h".into();
         config.mailsim.mx_port = mx.port();
@@ -184,10 +186,10 @@ async fn start_nats(
     nodes: usize,
     config: &mut RawConfig,
 ) -> anyhow::Result<Vec<Child>> {
-    let mut ports = Vec::new();
-    for _ in 0..3 * nodes {
-        ports.push(free_port()?.port());
-    }
+    let ports: Vec<u16> = free_ports(3 * nodes)?
+        .iter()
+        .map(SocketAddr::port)
+        .collect();
     let (clients, rest) = ports.split_at(nodes);
     let (monitors, routes) = rest.split_at(nodes);
     let mut servers = Vec::new();

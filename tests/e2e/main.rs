@@ -10,6 +10,7 @@ mod a_client_that_reads_nothing_delays_nobody;
 mod a_connection_is_used_again_and_then_closed;
 mod a_deferred_job_comes_back;
 mod a_full_queue_loses_nothing;
+mod a_job_that_is_given_twice_is_sent_once;
 mod a_killed_ingest_accepts_nothing_twice;
 mod a_killed_node_loses_nothing;
 mod a_killed_queue_loses_nothing;

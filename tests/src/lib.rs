@@ -17,6 +17,7 @@ mod logs;
 mod mail;
 pub mod meter;
 mod redis;
+mod relay;
 mod streamed;
 mod strings;
 mod stubborn;
@@ -35,6 +36,7 @@ pub use self::mail::{
     bulk, deliver_all, first_attempts, letter, letter_of, letter_to, raw, submit_all,
 };
 pub use self::redis::{evict_above, flush_all};
+pub use self::relay::Relay;
 pub use self::streamed::stream_stubbornly;
 pub use self::strings::{around, canonical, line_ends_and_dots};
 pub use self::stubborn::{Answered, keyed, submit_stubbornly};

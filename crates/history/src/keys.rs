@@ -20,6 +20,11 @@ impl Keys {
         format!("{}:done:{job}", self.prefix)
     }
 
+    /// A string: the process that has reserved the job.
+    pub(crate) fn reserved(&self, job: JobId) -> String {
+        format!("{}:reserved:{job}", self.prefix)
+    }
+
     /// A number: attempts of the job that began and did not end.
     pub(crate) fn intent(&self, job: JobId) -> String {
         format!("{}:intent:{job}", self.prefix)

@@ -1,7 +1,7 @@
 //! Remembers what recently became of jobs: markers of finished ones, notes of attempts that may end badly, and timelines
 //! to answer questions from.
 //!
-//! Owns the keys `{cell}:done:*`, `{cell}:intent:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
+//! Owns the keys `{cell}:done:*`, `{cell}:reserved:*`, `{cell}:intent:*`, `{cell}:job:*`, `{cell}:msg:*` and `{cell}:idem:*` in Redis. Never decodes an event: the services
 //! hand in bytes and get the same bytes back. Never the only copy of anything: a marker lost costs at most a
 //! duplicate, a timeline lost an answer (ADR 1). The last ends that a process has marked it also knows by itself.
 //!
@@ -20,6 +20,7 @@ mod keys;
 mod link;
 mod marker;
 mod recent;
+mod reservation;
 mod settings;
 mod timeline;
 
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use keys::Keys;
 use link::Link;
 use recent::Recent;
+use uuid::Uuid;
 
 /// A handle to what Redis remembers. Clones share one connection, and what this process marked itself.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ struct Inner {
     keys: Keys,
     settings: Settings,
     recent: Recent,
+    /// Tells this process from all others.
+    process: String,
 }
 
 impl History {
@@ -61,6 +65,7 @@ impl History {
                 keys,
                 settings,
                 recent: Recent::new(),
+                process: Uuid::now_v7().to_string(),
             }),
         })
     }

@@ -3,17 +3,28 @@
 //! The client library keeps what it is given while there is no connection, and sends it over the next one. By then the broker
 //! may have lost what it had not synced, and given the sequence of one job to another. So a job is settled only over the
 //! connection that brought it; over the next one it comes again.
+//!
+//! Nor is a broker that has no copies sure to remember, once its process has died, whom it gave a job to: it may give it to
+//! somebody else as if for the first time. Each process of a nats-server has an id of its own, which tells that from a
+//! connection that merely broke.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
+use model::{Clock as _, SystemClock, Timestamp};
+use tokio::time::Instant;
 
 use crate::QueueError;
 
 /// How often it is looked at whether there is a connection again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After so long what the client says of a connection is not of the one before.
+const BELIEVED: Duration = Duration::from_millis(100);
+/// How far clocks may be apart.
+const CLOCKS: Duration = Duration::from_secs(5);
 /// How long a request waits for one.
 const IN_TIME: Duration = Duration::from_secs(5);
 
@@ -21,30 +32,157 @@ const IN_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Connection(u64);
 
-#[cfg(test)]
 impl Connection {
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Tells the connections of a client apart; cheap to clone.
+/// Whether the broker remembers what it gave us over some connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It does.
+    Kept,
+    /// There is no connection: if it comes back as another process, it may not.
+    Unknown,
+    /// It is another process, and may have given that to somebody else as if for the first time.
+    Gone,
+}
+
+/// Tells the connections of a client apart, and the processes that they lead to; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Connections(Client);
+pub(crate) struct Connections {
+    client: Client,
+    last: Arc<Mutex<Last>>,
+}
+
+/// The connection that was looked at last.
+#[derive(Debug, Default)]
+struct Last {
+    connection: Connection,
+    leads_to: Peer,
+    /// The first that led to the same process.
+    first: Connection,
+    /// What was given before this may be given to somebody else as well; `None` where nobody has said.
+    since: Option<Timestamp>,
+    /// What is not believed yet, and when it was heard first.
+    heard: Option<(Connection, Peer, Instant)>,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Peer {
+    /// The id of the process.
+    server: String,
+    /// What it calls this connection, and no other.
+    client: u64,
+}
+
+impl Last {
+    /// There is `connection`, and by what the client says it leads to `peer`: the first that led to the same process.
+    ///
+    /// The client counts a connection a moment before it says where that leads, so it may still mean the one before. `None`
+    /// where it does, and for a while where the one before was never looked at.
+    fn first_to_the_same(
+        &mut self,
+        connection: Connection,
+        peer: Peer,
+        now: Instant,
+    ) -> Option<Connection> {
+        if peer == self.leads_to {
+            return None;
+        }
+        if connection != self.connection.next() && !self.has_heard_for_long(connection, &peer, now)
+        {
+            return None;
+        }
+        if peer.server != self.leads_to.server {
+            let is_another = self.first != Connection::default();
+            self.since = is_another.then(|| SystemClock.now()).or(self.since);
+            self.first = connection;
+        }
+        (self.connection, self.leads_to, self.heard) = (connection, peer, None);
+        Some(self.first)
+    }
+
+    fn has_heard_for_long(&mut self, connection: Connection, peer: &Peer, now: Instant) -> bool {
+        match &self.heard {
+            Some((heard, leads_to, since)) if *heard == connection && leads_to == peer => {
+                now.saturating_duration_since(*since) >= BELIEVED
+            }
+            Some(_) | None => {
+                self.heard = Some((connection, peer.clone(), now));
+                false
+            }
+        }
+    }
+}
 
 impl Connections {
     pub(crate) fn of(client: Client) -> Self {
-        Self(client)
+        let connections = Self {
+            client,
+            last: Arc::default(),
+        };
+        connections.first_to_the_same();
+        connections
     }
 
     /// The connection there is. The client counts a connection before it says that there is one.
     pub(crate) fn current(&self) -> Option<Connection> {
-        let is_connected = self.0.connection_state() == State::Connected;
-        let made = self.0.statistics();
+        let is_connected = self.client.connection_state() == State::Connected;
+        let made = self.client.statistics();
         is_connected.then(|| Connection(made.connects.load(Ordering::Acquire)))
     }
 
-    /// The same, waiting for one.
+    /// Whether the process that gave us something over `connection` is there, where no other knows what that was.
+    pub(crate) fn memory_of(&self, connection: Connection) -> Memory {
+        if self.current() == Some(connection) {
+            return Memory::Kept;
+        }
+        match self.first_to_the_same() {
+            Some(first) if first <= connection => Memory::Kept,
+            Some(_) => Memory::Gone,
+            None => Memory::Unknown,
+        }
+    }
+
+    /// The process came up at about `since`.
+    pub(crate) fn came_up(&self, since: Timestamp) {
+        self.lock().since = Some(since);
+    }
+
+    /// Whether a job that was stored at `stored_at` may have been given to somebody by a process that is no more.
+    pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
+        if self.first_to_the_same().is_none() {
+            return true;
+        }
+        let since = self.lock().since;
+        let doubtful = since.and_then(|since| since.checked_add(CLOCKS).ok());
+        doubtful.is_some_and(|doubtful| stored_at < doubtful)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn first_to_the_same(&self) -> Option<Connection> {
+        let current = self.current()?;
+        let mut last = self.lock();
+        if last.connection == current {
+            return Some(last.first);
+        }
+        let info = self.client.server_info();
+        let peer = Peer {
+            server: info.server_id,
+            client: info.client_id,
+        };
+        // A later one may have been made between the two answers.
+        (self.current() == Some(current))
+            .then(|| last.first_to_the_same(current, peer, Instant::now()))?
+    }
+
+    /// The connection there is, waiting for one.
     pub(crate) async fn made(&self) -> Connection {
         loop {
             if let Some(connection) = self.current() {
@@ -58,5 +196,51 @@ impl Connections {
     pub(crate) async fn made_in_time(&self) -> Result<Connection, QueueError> {
         let made = tokio::time::timeout(IN_TIME, self.made()).await;
         made.map_err(|_| QueueError::refused("there is no connection"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(server: &str, client: u64) -> Peer {
+        let server = server.to_owned();
+        Peer { server, client }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_is_told_from_another_and_a_broken_connection_from_both() {
+        let mut last = Last::default();
+        let mut look = |connection, server, client| {
+            let peer = peer(server, client);
+            last.first_to_the_same(Connection(connection), peer, Instant::now())
+        };
+        assert_eq!(look(1, "first", 8), Some(Connection(1)));
+        assert_eq!(look(2, "first", 9), Some(Connection(1)), "it broke");
+        assert_eq!(look(3, "first", 9), None, "not told yet where it leads");
+        tokio::time::advance(BELIEVED).await;
+        assert_eq!(look(3, "first", 9), None, "still not");
+        assert_eq!(look(3, "second", 5), Some(Connection(3)));
+        assert_eq!(look(4, "first", 10), Some(Connection(4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_connection_was_not_looked_at_what_is_said_of_the_next_is_believed_after_a_while()
+     {
+        let mut last = Last::default();
+        let mut look = |connection, server, client| {
+            let peer = peer(server, client);
+            last.first_to_the_same(Connection(connection), peer, Instant::now())
+        };
+        assert_eq!(look(1, "first", 8), Some(Connection(1)));
+        assert_eq!(
+            look(3, "first", 9),
+            None,
+            "it may be the second that is meant"
+        );
+        tokio::time::advance(BELIEVED / 2).await;
+        assert_eq!(look(3, "second", 5), None);
+        tokio::time::advance(BELIEVED).await;
+        assert_eq!(look(3, "second", 5), Some(Connection(3)));
     }
 }

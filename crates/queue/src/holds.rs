@@ -4,6 +4,9 @@
 //! even for a job that somebody else has by now. So each round ends, for every stream, with one that asks for a reply,
 //! and the reply proves a hold only where it comes within `ack_wait` of the hold's last proof: until then the broker
 //! cannot have given the job away. A hold that was not proven in time is lost for good (ADR 10).
+//!
+//! One promise the broker cannot keep: without copies it forgets with its process to whom it gave what, and may give a job that
+//! is in hand to somebody else as well. Such a hold says so.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +16,12 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use futures_util::future::{join, join_all};
+use model::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::QueueError;
-use crate::connection::Connection;
+use crate::connection::{Connection, Memory};
 use crate::settled::{Line, Others, Place, Settled};
 
 /// The share of `ack_wait` that must be left when a hold is relied on.
@@ -125,6 +129,22 @@ impl Holds {
     /// The connection there is, waiting for one, but not for ever.
     pub(crate) async fn connection(&self) -> Result<Connection, QueueError> {
         self.settled.connection().await
+    }
+
+    /// The queue came up at about `since`: what it has from before it may have given to somebody, and have forgotten that.
+    /// When it comes up again is seen here.
+    pub fn came_up(&self, since: Timestamp) {
+        self.settled.came_up(since);
+    }
+
+    /// Whether a job that was stored at `stored_at` may have been given to somebody by a broker that has forgotten that.
+    pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
+        self.settled.may_have_given(stored_at)
+    }
+
+    /// Whether nothing comes any more of what was asked over `connection`.
+    pub(crate) fn is_cut_off(&self, connection: Connection) -> bool {
+        self.settled.is_cut_off(connection)
     }
 
     /// Jobs of `line` that others had in hand may come again before long.
@@ -279,6 +299,15 @@ impl Hold {
     /// must not do as well.
     pub fn is_proven(&self) -> bool {
         self.claim.is_proven()
+    }
+
+    /// Whether somebody else may have been given the job as well: its broker has died since and forgot, or is not there to say
+    /// that it has not.
+    pub fn may_be_shared(&self) -> bool {
+        let holds = &self.claim.holds;
+        let entries = holds.lock();
+        let entry = self.claim.entry(&entries);
+        entry.is_some_and(|entry| holds.settled.memory_of(entry.place.connection) != Memory::Kept)
     }
 
     /// For whoever has to know how long the hold lasts.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::jetstream::kv::{self, Operation, Store};
 use async_nats::jetstream::{self, stream::StorageType};
 use futures_util::StreamExt as _;
+use model::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -55,6 +56,13 @@ impl Members {
     /// Tells who is alive, whenever that changes.
     pub fn alive(&self) -> watch::Receiver<BTreeSet<String>> {
         self.alive.subscribe()
+    }
+
+    /// When the bucket was made: as it lives in memory, soon after the servers came up.
+    pub async fn since(&self) -> Result<Timestamp, QueueError> {
+        let status = self.bucket().await?.status().await;
+        let created = status.map_err(QueueError::refused)?.info.created;
+        Timestamp::from_nanosecond(created.unix_timestamp_nanos()).map_err(QueueError::refused)
     }
 
     /// Gives signs of life and follows the others', for ever.

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BATCH_BYTES: usize = 8 << 20;
 /// How long what was handed out may take to come; what takes longer comes again after `ack_wait`.
 const UNDERWAY: Duration = Duration::from_secs(5);
+/// How often it is looked at whether the connection is another. What was asked before may have been asked over that one, so
+/// it is waited once more.
+const LOOK: Duration = Duration::from_millis(100);
 /// How many jobs of a batch were not handed out (ADR-13 of NATS).
 const PENDING: &str = "Nats-Pending-Messages";
 
@@ -54,6 +57,8 @@ pub struct Pulled {
     pub payload: Bytes,
     /// Whether it may have been in other hands before: delivered more than once, or stored again by a repeated call.
     pub redelivered: bool,
+    /// Whether a broker that died may have given it to somebody else.
+    pub may_be_shared: bool,
     /// When the broker stored it, by the broker's clock.
     pub stored_at: Timestamp,
     /// Whether it waited for its time, or is fresh.
@@ -130,9 +135,10 @@ impl Puller {
         let began = Instant::now();
         let client = self.jetstream.client();
         let batch = Batch::ask(&client, self.stream(), limit).await?;
-        let jobs = stream::unfold(Some(batch), |batch| async move {
+        let is_cut_off = move || self.holds.is_cut_off(connection);
+        let jobs = stream::unfold(Some(batch), move |batch| async move {
             let mut batch = batch?;
-            match batch.next().await {
+            match batch.next(is_cut_off).await {
                 Ok(Some(message)) => Some((Ok(message), Some(batch))),
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
@@ -183,6 +189,7 @@ impl Puller {
         Ok(Some(Taken::Job(Pulled {
             payload: message.payload,
             redelivered: delivered > 1 || is_repeated,
+            may_be_shared: self.holds.may_have_given(stored_at),
             stored_at,
             stage: self.stage,
             overflowed: self.lane.is_overflow(),
@@ -202,6 +209,10 @@ struct Batch {
     received: usize,
     /// When to stop waiting for the next one.
     deadline: Instant,
+    /// When to look whether the connection is another.
+    look_at: Instant,
+    /// Whether it was when that was looked at last, and nothing has come since.
+    was_cut_off: bool,
 }
 
 impl Batch {
@@ -218,6 +229,8 @@ impl Batch {
             expected: limit,
             received: 0,
             deadline: Instant::now() + PATIENCE + UNDERWAY,
+            look_at: Instant::now() + LOOK,
+            was_cut_off: false,
         };
         let asked = client
             .publish_with_reply(subject, inbox, request.into())
@@ -226,13 +239,22 @@ impl Batch {
         Ok(batch)
     }
 
-    /// The next job; `None` once all that were handed out have come.
-    async fn next(&mut self) -> Result<Option<async_nats::Message>, QueueError> {
+    /// The next job; `None` once all that were handed out have come, and where no more can come.
+    async fn next(
+        &mut self,
+        is_cut_off: impl Fn() -> bool,
+    ) -> Result<Option<async_nats::Message>, QueueError> {
         while self.received < self.expected {
-            let Ok(message) = tokio::time::timeout_at(self.deadline, self.messages.next()).await
-            else {
-                return Ok(None);
+            let until = self.deadline.min(self.look_at);
+            let Ok(message) = tokio::time::timeout_at(until, self.messages.next()).await else {
+                let was_cut_off = std::mem::replace(&mut self.was_cut_off, is_cut_off());
+                if until == self.deadline || was_cut_off {
+                    return Ok(None);
+                }
+                self.look_at = Instant::now() + LOOK;
+                continue;
             };
+            self.was_cut_off = false;
             let Some(message) = message else {
                 return Err(QueueError::refused("the connection was closed"));
             };

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::QueueError;
-use crate::connection::{Connection, Connections};
+use crate::connection::{Connection, Connections, Memory};
 use crate::streams::WORKERS;
 
 use self::line::{Leaving, Told};
@@ -55,8 +55,8 @@ pub(crate) struct Settled {
     new: mpsc::UnboundedSender<Arc<Line>>,
     jetstream: jetstream::Context,
     connections: Connections,
-    /// Whether anything is removed; else all is acknowledged one by one.
-    removes: bool,
+    /// Then nothing is removed, and all is acknowledged one by one; and no server alone knows what was given to whom.
+    has_copies: bool,
     ack_wait: Duration,
     patience: Duration,
 }
@@ -76,7 +76,7 @@ impl Settled {
             new,
             connections: Connections::of(jetstream.client()),
             jetstream,
-            removes: copies == 1,
+            has_copies: copies > 1,
             ack_wait,
             patience: PATIENCE.min(ack_wait / PART_OF_ACK_WAIT),
         };
@@ -154,7 +154,7 @@ impl Settled {
             tokio::time::sleep(self.round()).await;
             let connection = self.connections.made().await;
             line.lock().renew(connection);
-            let late = if self.removes {
+            let late = if !self.has_copies {
                 self.learn_in_time(&line, &mut asked).await;
                 self.remove_run(&line).await;
                 line.lock().take_late(self.patience)
@@ -167,7 +167,11 @@ impl Settled {
 
     /// How often settled jobs are looked at. What is acknowledged together, the copies of a stream note together.
     fn round(&self) -> Duration {
-        if self.removes { ROUND } else { self.patience }
+        if self.has_copies {
+            self.patience
+        } else {
+            ROUND
+        }
     }
 
     /// Asks where to begin where that is not known, and up to where others have come where something is in the way; not all the
@@ -289,8 +293,32 @@ impl Settled {
         }
     }
 
+    /// Whether the broker remembers what it gave us over `connection`. Where streams have copies, all of these do.
+    pub(crate) fn memory_of(&self, connection: Connection) -> Memory {
+        match self.has_copies {
+            true => Memory::Kept,
+            false => self.connections.memory_of(connection),
+        }
+    }
+
     fn is_current(&self, connection: Connection) -> bool {
         self.connections.current() == Some(connection)
+    }
+
+    /// Whether a job that was stored at `stored_at` may have been given to somebody by a broker that has forgotten that.
+    pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
+        !self.has_copies && self.connections.may_have_given(stored_at)
+    }
+
+    /// The broker came up at about `since`.
+    pub(crate) fn came_up(&self, since: Timestamp) {
+        self.connections.came_up(since);
+    }
+
+    /// Whether nothing comes any more of what was asked over `connection`: there is another, and no copies that could have it.
+    pub(crate) fn is_cut_off(&self, connection: Connection) -> bool {
+        let current = self.connections.current();
+        !self.has_copies && current.is_some_and(|current| current != connection)
     }
 
     /// The connection there is, waiting for one, but not for ever.

@@ -29,7 +29,7 @@ pub(crate) enum Ended {
     GiveBack,
     /// Nothing was sent: it is tried again later, and this was no attempt.
     Postpone(Duration),
-    /// It may be in other hands by now.
+    /// It may be in other hands by now, and is left to them.
     Leave,
 }
 
@@ -85,6 +85,8 @@ async fn send(
             reply: refusal.reply,
         },
         Err(SessionError::Fenced) if sender.shutdown().is_requested() => return Ended::GiveBack,
+        // It has to be reserved first, or again.
+        Err(SessionError::Fenced) if held.hold.is_proven() => return Ended::PutBack,
         Err(SessionError::Fenced) => return Ended::Leave,
         Err(error) => session_outcome(&error),
     };
@@ -128,7 +130,8 @@ async fn transact(
     let content = Content::new(&chunks).map_err(|_| SessionError::Unusable)?;
     let past_dot = AtomicBool::new(false);
     let fence = || {
-        let passes = held.hold.is_proven() || Sabotage::NoFence.is_on();
+        let is_ours = held.hold.is_proven() && letter.is_ours();
+        let passes = is_ours || Sabotage::NoFence.is_on();
         past_dot.store(passes, Ordering::Relaxed);
         passes
     };

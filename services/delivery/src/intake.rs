@@ -135,6 +135,7 @@ impl Intake {
         let Pulled {
             payload,
             redelivered,
+            may_be_shared,
             stored_at,
             stage,
             overflowed,
@@ -160,6 +161,7 @@ impl Intake {
             copy,
             stage,
             redelivered,
+            may_be_shared,
             stored_at,
             overflowed,
             owner,

@@ -11,6 +11,7 @@ use smtp::client::{Content, Envelope, NotCanonical};
 
 use crate::attempt::Ended;
 use crate::judge::Judge;
+use crate::reservations::Reserved;
 use crate::sender::Sender;
 use crate::settle::InHand;
 use crate::suspects::{Noted, Suspicion};
@@ -33,6 +34,7 @@ pub trait Hook: Send + Sync {
 pub(crate) struct Letter {
     pub(crate) held: InHand,
     pub(crate) envelope: Envelope,
+    reserved: Option<Reserved>,
     body: Bytes,
     noted: Option<Noted>,
 }
@@ -46,9 +48,16 @@ pub(crate) struct Unsendable {
 impl Letter {
     /// Makes a job ready to be sent. What panics on the way is the job's fault, and ends its attempt alone.
     pub(crate) async fn write(sender: &Sender, held: InHand) -> Result<Self, Unsendable> {
+        let reserved = match reserve(sender, &held).await {
+            Ok(reserved) => reserved,
+            Err(ended) => return Err(Unsendable { held, ended }),
+        };
         let noted = match note(sender, &held).await {
             Ok(noted) => noted,
-            Err(ended) => return Err(Unsendable { held, ended }),
+            Err(ended) => {
+                sender.reservations.release(&held.job, reserved).await;
+                return Err(Unsendable { held, ended });
+            }
         };
         let writing = AssertUnwindSafe(write(sender, &held)).catch_unwind().await;
         match writing.unwrap_or_else(|_| Err(panicked(sender, &held))) {
@@ -57,12 +66,16 @@ impl Letter {
                 Ok(Self {
                     held,
                     envelope,
+                    reserved,
                     body,
                     noted,
                 })
             }
             Err(ended) => {
                 forget(sender, &held, noted).await;
+                if !matches!(ended, Ended::Settle(_)) {
+                    sender.reservations.release(&held.job, reserved).await;
+                }
                 Err(Unsendable { held, ended })
             }
         }
@@ -73,10 +86,23 @@ impl Letter {
         [&self.held.job.recipient_header, &self.body]
     }
 
-    /// The attempt came to an end, whichever: the job alone is left.
+    /// Whether no other worker sends it by now that may have been given it as well.
+    pub(crate) fn is_ours(&self) -> bool {
+        let is_reserved = self.reserved.as_ref().is_some_and(Reserved::is_good);
+        is_reserved || !self.held.may_be_shared && !self.held.hold.may_be_shared()
+    }
+
+    /// The attempt came to an outcome: the job alone is left.
     pub(crate) async fn close(self, sender: &Sender) -> InHand {
         forget(sender, &self.held, self.noted).await;
         self.held
+    }
+
+    /// It was not sent: the job alone is left, for whoever is given it.
+    pub(crate) async fn close_unsent(mut self, sender: &Sender) -> InHand {
+        let reserved = self.reserved.take();
+        sender.reservations.release(&self.held.job, reserved).await;
+        self.close(sender).await
     }
 }
 
@@ -106,6 +132,14 @@ async fn write(sender: &Sender, held: &InHand) -> Result<(Envelope, Bytes), Ende
     let envelope =
         envelope(job, &body).map_err(|error| quarantined(sender, held, &error.to_string()))?;
     Ok((envelope, body))
+}
+
+/// Reserves a job that another worker may have been given as well.
+async fn reserve(sender: &Sender, held: &InHand) -> Result<Option<Reserved>, Ended> {
+    tokio::select! {
+        reserved = sender.reservations.make(held) => reserved,
+        () = sender.shutdown().requested() => Err(Ended::GiveBack),
+    }
 }
 
 /// Makes the note of intent of a job that was in other hands before.

@@ -22,6 +22,7 @@ mod leases;
 mod letter;
 mod open;
 mod parking;
+mod reservations;
 mod sender;
 mod session;
 mod settle;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::connect::Connector;
 use crate::judge::{Judge, Judgement};
 use crate::letter::Hook;
+use crate::reservations::Reservations;
 use crate::settle::{InHand, Marked, Settler};
 use crate::suspects::Suspects;
 
@@ -22,6 +23,7 @@ pub(crate) struct Sender {
     pub(crate) blobs: Blobs,
     pub(crate) tombstones: Tombstones,
     pub(crate) hook: Option<Arc<dyn Hook>>,
+    pub(crate) reservations: Reservations,
     pub(crate) suspects: Suspects,
     pub(crate) judge: Arc<Judge>,
     pub(crate) settler: Arc<Settler>,

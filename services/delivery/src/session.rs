@@ -12,7 +12,7 @@ use crate::judge::Outcome;
 use crate::letter::{Letter, Unsendable};
 use crate::sender::Sender;
 use crate::settle::InHand;
-use crate::site::Site;
+use crate::site::{Site, Turn};
 
 /// The longest a session sleeps before it asks again whether it is still wanted.
 const NAP: Duration = Duration::from_secs(1);
@@ -92,7 +92,11 @@ pub(crate) async fn converse(sender: &Sender, site: &Site, opened: Opened) {
         let is_first = if sent == 1 { IsFirst::Yes } else { IsFirst::No };
         let behind = following.as_ref();
         let ended = attempt(sender, site, &mut connection, &letter, behind, is_first).await;
-        let marked = conclude(sender, site, letter.close(sender).await, ended).await;
+        let held = match ended {
+            Ended::Settle(_) => letter.close(sender).await,
+            _ => letter.close_unsent(sender).await,
+        };
+        let marked = conclude(sender, site, held, ended).await;
         if let Some(marked) = marked {
             // Told by being dropped.
             let _ = marked.await;
@@ -102,7 +106,7 @@ pub(crate) async fn converse(sender: &Sender, site: &Site, opened: Opened) {
         }
     }
     if let Some(letter) = following {
-        site.put_back(letter.close(sender).await);
+        site.put_back(letter.close_unsent(sender).await);
     }
     connection.session.quit().await;
 }
@@ -124,12 +128,28 @@ async fn next_letter(sender: &Sender, site: &Site, slot: &SlotGuard) -> Option<L
             () = slot.token(&limits) => {}
             () = slot.wanted() => return None,
         }
-        if let Some(held) = turn.take()
-            && let Some(letter) = write(sender, site, held).await
-        {
+        if let Some(letter) = first_letter(sender, site, slot, turn).await {
             return Some(letter);
         }
     }
+}
+
+/// The first of the waiting jobs that can be sent: those that cannot have no part of its token.
+async fn first_letter<'site>(
+    sender: &Sender,
+    site: &'site Site,
+    slot: &SlotGuard,
+    turn: Turn<'site>,
+) -> Option<Letter> {
+    let mut next = Some(turn);
+    while let Some(turn) = next {
+        if let Some(letter) = write(sender, site, turn.take()?).await {
+            return Some(letter);
+        }
+        let goes_on = !sender.shutdown().is_requested() && !slot.is_wanted();
+        next = site.turn().filter(|_| goes_on);
+    }
+    None
 }
 
 /// A job that is waiting already, if it has its token at once.
@@ -163,9 +183,18 @@ async fn conclude(
     match ended {
         Ended::Settle(judgement) => return Some(sender.settle(held, *judgement)),
         Ended::PutBack => site.put_back(held),
-        Ended::GiveBack => held.give_back().await,
-        Ended::Postpone(delay) => held.postpone(delay).await,
-        Ended::Leave => tracing::info!(job = %held.job.id, "hold not proven, job left to others"),
+        Ended::GiveBack => {
+            site.not_sent();
+            held.give_back().await;
+        }
+        Ended::Postpone(delay) => {
+            site.not_sent();
+            held.postpone(delay).await;
+        }
+        Ended::Leave => {
+            site.not_sent();
+            tracing::info!(job = %held.job.id, "job may be with another worker, left to it");
+        }
     }
     None
 }

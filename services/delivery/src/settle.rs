@@ -41,6 +41,8 @@ pub(crate) struct InHand {
     pub(crate) copy: OnlyCopy,
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
+    /// Whether a nats-server that died may have given it to another worker.
+    pub(crate) may_be_shared: bool,
     /// When the broker stored it.
     pub(crate) stored_at: Timestamp,
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
@@ -52,9 +54,14 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
+    /// Whether there may be another copy of it, or another worker that has this one.
+    fn may_have_twin(&self) -> bool {
+        self.redelivered || self.may_be_shared || self.hold.may_be_shared()
+    }
+
     /// Whether its next schedule may be one with others': not where it may have a twin, whose schedule its own replaces.
     fn sharing(&self) -> Sharing {
-        match self.redelivered {
+        match self.may_have_twin() {
             true => Sharing::Own,
             false => Sharing::WithOthers,
         }
@@ -137,15 +144,12 @@ impl Settler {
     }
 
     async fn end(&self, held: InHand, event: Event, marked: Marked) -> Result<(), QueueError> {
+        let may_have_twin = held.may_have_twin();
         let InHand {
-            job,
-            hold,
-            stage,
-            redelivered,
-            ..
+            job, hold, stage, ..
         } = held;
         let mut encoded = api::encode_event(&event);
-        let ttl = self.marker_ttl(&job, stage, redelivered);
+        let ttl = self.marker_ttl(&job, stage, may_have_twin);
         match self.history.mark_done(job.id, &encoded, ttl).await {
             Ok(None) => {}
             Ok(Some(earlier)) => {
@@ -156,7 +160,7 @@ impl Settler {
         }
         drop(marked);
         self.record_marked(job.id, encoded, ttl).await?;
-        if redelivered {
+        if may_have_twin {
             // A run that died behind its schedule would otherwise see the job sent once more.
             self.publisher
                 .purge_schedule(job.class, job.destination(), job.id)
@@ -319,11 +323,11 @@ impl Settler {
         }
     }
 
-    /// A job that was deferred or redelivered may have a twin, which must find the marker for as long as it may live.
-    fn marker_ttl(&self, job: &Job, stage: Stage, redelivered: bool) -> Duration {
+    /// A twin, which a job that was deferred may have as well, must find the marker for as long as it may live.
+    fn marker_ttl(&self, job: &Job, stage: Stage, may_have_twin: bool) -> Duration {
         let remaining = self.clock.now().duration_until(job.expires_at);
         let remaining = Duration::try_from(remaining).unwrap_or_default();
-        match (stage, redelivered) {
+        match (stage, may_have_twin) {
             (Stage::Ready, false) => MARKER_TTL,
             (Stage::Ready, true) | (Stage::Deferred, _) => MARKER_TTL.max(remaining),
         }

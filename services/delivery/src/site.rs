@@ -98,6 +98,11 @@ impl Site {
         self.arrived.notify_one();
     }
 
+    /// A job that was taken is not sent here: it says nothing of how fast this site is.
+    pub(crate) fn not_sent(&self) {
+        self.lock().taken -= 1;
+    }
+
     /// A turn to take a job, waiting up to `patience` for one that nobody else has a turn for.
     pub(crate) async fn next_turn(&self, patience: Duration) -> Option<Turn<'_>> {
         let arrival = async {

@@ -24,6 +24,7 @@ use crate::intake::Intake;
 use crate::judge::Judge;
 use crate::leases::Leases;
 use crate::letter::Hook;
+use crate::reservations::Reservations;
 use crate::sender::Sender;
 use crate::settle::{LAST_EVENTS, OVERFLOWED_AT_ONCE, Settler};
 use crate::sites::Sites;
@@ -89,6 +90,13 @@ impl Delivery {
         tokio::select! {
             () = tombstones.loaded() => {}
             () = shutdown.requested() => {}
+        }
+        match members.since().await {
+            Ok(since) => holds.came_up(since),
+            Err(error) => {
+                tracing::debug!(%error, "when the queue came up is not known");
+                holds.came_up(deps.clock.now());
+            }
         }
         let intake = assemble(&config, deps, connector, events, tombstones, &tasks).await?;
         let sites = intake.sites.clone();
@@ -167,6 +175,7 @@ async fn assemble(
         tombstones: tombstones.clone(),
         blobs,
         hook,
+        reservations: Reservations::new(history.clone(), queue.ack_wait()),
         suspects: Suspects::new(history.clone()),
         judge: Arc::clone(&judge),
         settler: Arc::clone(&settler),

@@ -8,6 +8,7 @@ mod eviction;
 mod intent;
 mod keys;
 mod markers;
+mod reservation;
 #[path = "../../../throttle/tests/redis/server.rs"]
 mod server;
 mod timelines;

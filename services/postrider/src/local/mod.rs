@@ -15,4 +15,4 @@ pub use child::Child;
 pub use embedded::Embedded;
 pub use nats::{NatsServer, SyncInterval};
 pub use redis::RedisServer;
-pub use stack::{Service, Stack, StackOptions, free_port};
+pub use stack::{Service, Stack, StackOptions, free_port, free_ports};

@@ -13,7 +13,7 @@ use model::ByteSize;
 use super::child::Child;
 use super::disk;
 use super::programs;
-use super::stack::free_port;
+use super::stack::free_ports;
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
@@ -79,7 +79,7 @@ impl NatsServer {
         interval: SyncInterval,
         nodes: usize,
     ) -> anyhow::Result<Vec<Self>> {
-        let routes: Vec<SocketAddr> = (0..nodes).map(|_| free_port()).collect::<Result<_, _>>()?;
+        let routes = free_ports(nodes)?;
         let mut servers = Vec::new();
         for number in 0..nodes {
             let dir = node_dir(dir, nodes, number);

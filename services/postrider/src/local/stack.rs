@@ -1,12 +1,10 @@
 //! A whole cluster on loopback: NATS, Redis, the simulator, ingest and any number of workers, each a process.
 
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use ingest::config::{RawApiKey, key_sha256};
 use model::ByteSize;
 use tokio::net::TcpStream;
@@ -90,13 +88,13 @@ impl Stack {
             fit(&mut config.nats, server.max_file())?;
         }
         config.redis.url = redis.url.clone();
-        config.ingest.listen = free_port()?.to_string();
+        let [ingest, dns, mx] = some_free_ports()?;
+        config.ingest.listen = ingest.to_string();
         config.ingest.api_keys = tenants
             .into_iter()
             .zip(&keys)
             .map(|(tenant, key)| api_key(tenant, key))
             .collect();
-        let (dns, mx) = (free_port()?, free_port()?);
         config.mailsim.dns_listen = dns.to_string();
         config.mailsim.mx_port = mx.port();
         config.mailsim.ledger = Some(dir.join("ledger.jsonl"));
@@ -293,20 +291,35 @@ fn api_key(tenant: String, key: &str) -> RawApiKey {
     }
 }
 
-/// The ports that this process was told are free. The system may name one twice that nobody listens on yet.
-static TOLD: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-
-/// A port of loopback that is free for TCP and UDP at this moment, and another one each time.
+/// A port of loopback that is free for TCP and UDP at this moment.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
-    for _ in 0..100 {
+    let [port] = some_free_ports()?;
+    Ok(port)
+}
+
+fn some_free_ports<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
+    let ports = free_ports(COUNT)?.try_into();
+    ports.map_err(|_| anyhow!("not as many ports as were asked for"))
+}
+
+/// `count` different ones: of two that are asked for one by one the second may be the first, while nobody listens there yet.
+pub fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut taken = Vec::new();
+    for _ in 0..100 * count {
+        if taken.len() == count {
+            break;
+        }
         let tcp = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
         let address = tcp.local_addr().context("read the free port")?;
-        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-        if UdpSocket::bind(address).is_ok() && told.insert(address.port()) {
-            return Ok(address);
+        if let Ok(udp) = UdpSocket::bind(address) {
+            taken.push((address, tcp, udp));
         }
     }
-    bail!("no port of loopback is free for both TCP and UDP")
+    ensure!(
+        taken.len() == count,
+        "too few ports of loopback are free for both TCP and UDP"
+    );
+    Ok(taken.iter().map(|(address, ..)| *address).collect())
 }
 
 async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
