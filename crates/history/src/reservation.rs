@@ -23,11 +23,11 @@ impl History {
         reserve.cmd("EXISTS").arg(inner.keys.done(job));
         let (made, holder, has_ended): (Option<String>, Option<String>, bool) =
             inner.link.run(&reserve).await?;
-        let is_ours = holder.as_deref() == Some(&*inner.process);
+        let mut is_ours = holder.as_deref() == Some(&*inner.process);
         if is_ours && made.is_none() {
             let mut prolong = redis::pipe();
-            prolong.cmd("PEXPIRE").arg(&key).arg(ttl).ignore();
-            inner.link.run::<()>(&prolong).await?;
+            prolong.cmd("PEXPIRE").arg(&key).arg(ttl);
+            (is_ours,) = inner.link.run(&prolong).await?;
         }
         Ok(is_ours && !has_ended)
     }

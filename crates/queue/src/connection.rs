@@ -149,7 +149,8 @@ impl Connections {
 
     /// The process came up at about `since`.
     pub(crate) fn came_up(&self, since: Timestamp) {
-        self.lock().since = Some(since);
+        let mut last = self.lock();
+        last.since = last.since.max(Some(since));
     }
 
     /// Whether a job that was stored at `stored_at` may have been given to somebody by a process that is no more.

@@ -37,6 +37,8 @@ struct Entry {
     line: Arc<Line>,
     place: Place,
     proof: Proof,
+    /// Whether a broker had given it to us that is no more.
+    was_given_before: bool,
     /// Tells this hold from every other of the same job: one that was lost may outlive those that came after it.
     generation: u64,
 }
@@ -174,6 +176,7 @@ impl Holds {
         if let Some(entry) = entries.get_mut(&key)
             && !entry.proof.is_lost(Instant::now(), self.ack_wait)
         {
+            entry.was_given_before |= self.has_forgotten(entry.place);
             (entry.acker, entry.place, entry.proof) = (acker, place, proof);
             return None;
         }
@@ -185,6 +188,7 @@ impl Holds {
                 line: Arc::clone(line),
                 place,
                 proof,
+                was_given_before: false,
                 generation,
             },
         );
@@ -242,6 +246,11 @@ impl Holds {
                 entry.proof = entry.proof.renewed(asked, answered, self.ack_wait);
             }
         }
+    }
+
+    /// Whether the broker may not remember what stood at `place` to be ours.
+    fn has_forgotten(&self, place: Place) -> bool {
+        self.settled.memory_of(place.connection) != Memory::Kept
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -307,7 +316,7 @@ impl Hold {
         let holds = &self.claim.holds;
         let entries = holds.lock();
         let entry = self.claim.entry(&entries);
-        entry.is_some_and(|entry| holds.settled.memory_of(entry.place.connection) != Memory::Kept)
+        entry.is_some_and(|entry| entry.was_given_before || holds.has_forgotten(entry.place))
     }
 
     /// For whoever has to know how long the hold lasts.

@@ -152,6 +152,7 @@ async fn transact(
         biased;
         outcome = sending => outcome,
         () = drained => Err(SessionError::Fenced),
+        never = letter.keep_ours(sender) => match never {},
     }
 }
 

@@ -1,5 +1,6 @@
 //! A job on its way into a connection: with its body at hand and its envelope written.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -90,6 +91,12 @@ impl Letter {
     pub(crate) fn is_ours(&self) -> bool {
         let is_reserved = self.reserved.as_ref().is_some_and(Reserved::is_good);
         is_reserved || !self.held.may_be_shared && !self.held.hold.may_be_shared()
+    }
+
+    /// Keeps it so, for as long as this is polled.
+    pub(crate) async fn keep_ours(&self, sender: &Sender) -> Infallible {
+        let reserved = self.reserved.as_ref();
+        sender.reservations.keep(&self.held.job, reserved).await
     }
 
     /// The attempt came to an outcome: the job alone is left.

@@ -29,6 +29,8 @@ const LIGHT: usize = 4 << 10;
 /// How many jobs from overflow lanes a worker puts back at a time. Who stands behind them waits for a campaign anyway; more would take
 /// the queue's time from everybody else (ADR 29).
 pub(crate) const OVERFLOWED_AT_ONCE: usize = 96;
+/// How long a marker lives for a job that another worker may have been given: longer than any is parked.
+const SHARED_MARKER_TTL: Duration = Duration::from_secs(3 * 3600);
 /// How long a marker lives for a job that was neither deferred nor redelivered: far beyond any redelivery.
 const MARKER_TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -144,12 +146,14 @@ impl Settler {
     }
 
     async fn end(&self, held: InHand, event: Event, marked: Marked) -> Result<(), QueueError> {
-        let may_have_twin = held.may_have_twin();
+        let ttl = self.marker_ttl(&held);
         let InHand {
-            job, hold, stage, ..
+            job,
+            hold,
+            redelivered,
+            ..
         } = held;
         let mut encoded = api::encode_event(&event);
-        let ttl = self.marker_ttl(&job, stage, may_have_twin);
         match self.history.mark_done(job.id, &encoded, ttl).await {
             Ok(None) => {}
             Ok(Some(earlier)) => {
@@ -160,7 +164,7 @@ impl Settler {
         }
         drop(marked);
         self.record_marked(job.id, encoded, ttl).await?;
-        if may_have_twin {
+        if redelivered {
             // A run that died behind its schedule would otherwise see the job sent once more.
             self.publisher
                 .purge_schedule(job.class, job.destination(), job.id)
@@ -323,13 +327,15 @@ impl Settler {
         }
     }
 
-    /// A twin, which a job that was deferred may have as well, must find the marker for as long as it may live.
-    fn marker_ttl(&self, job: &Job, stage: Stage, may_have_twin: bool) -> Duration {
-        let remaining = self.clock.now().duration_until(job.expires_at);
+    /// A twin, which a job that was deferred may have as well, must find the marker for as long as it may live. What another
+    /// worker may have been given that one may have parked.
+    fn marker_ttl(&self, held: &InHand) -> Duration {
+        let remaining = self.clock.now().duration_until(held.job.expires_at);
         let remaining = Duration::try_from(remaining).unwrap_or_default();
-        match (stage, may_have_twin) {
-            (Stage::Ready, false) => MARKER_TTL,
-            (Stage::Ready, true) | (Stage::Deferred, _) => MARKER_TTL.max(remaining),
+        match held.stage {
+            Stage::Ready if !held.may_have_twin() => MARKER_TTL,
+            Stage::Ready if !held.redelivered => SHARED_MARKER_TTL,
+            Stage::Ready | Stage::Deferred => MARKER_TTL.max(remaining),
         }
     }
 }
