@@ -21,12 +21,12 @@ use crate::QueueError;
 
 /// How often it is looked at whether there is a connection again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a request waits for one.
+const IN_TIME: Duration = Duration::from_secs(5);
 /// After so long what the client says of a connection is not of the one before.
 const BELIEVED: Duration = Duration::from_millis(100);
 /// How far clocks may be apart.
 const CLOCKS: Duration = Duration::from_secs(5);
-/// How long a request waits for one.
-const IN_TIME: Duration = Duration::from_secs(5);
 
 /// One of the connections of a client, in the order in which they were made. The default is before all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,17 +36,6 @@ impl Connection {
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
-}
-
-/// Whether the broker remembers what it gave us over some connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
-    /// It does.
-    Kept,
-    /// There is no connection: if it comes back as another process, it may not.
-    Unknown,
-    /// It is another process, and may have given that to somebody else as if for the first time.
-    Gone,
 }
 
 /// Tells the connections of a client apart, and the processes that they lead to; cheap to clone.
@@ -135,16 +124,11 @@ impl Connections {
         is_connected.then(|| Connection(made.connects.load(Ordering::Acquire)))
     }
 
-    /// Whether the process that gave us something over `connection` is there, where no other knows what that was.
-    pub(crate) fn memory_of(&self, connection: Connection) -> Memory {
-        if self.current() == Some(connection) {
-            return Memory::Kept;
-        }
-        match self.first_to_the_same() {
-            Some(first) if first <= connection => Memory::Kept,
-            Some(_) => Memory::Gone,
-            None => Memory::Unknown,
-        }
+    /// Whether the process that gave us something over `connection` is known to be there still. One that is not has forgotten
+    /// that, and may have given it to somebody else as if for the first time.
+    pub(crate) fn remembers(&self, connection: Connection) -> bool {
+        let is_there = |first| first <= connection;
+        self.current() == Some(connection) || self.first_to_the_same().is_some_and(is_there)
     }
 
     /// The process came up at about `since`.

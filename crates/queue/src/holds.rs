@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::QueueError;
-use crate::connection::{Connection, Memory};
+use crate::connection::Connection;
 use crate::settled::{Line, Others, Place, Settled};
 
 /// The share of `ack_wait` that must be left when a hold is relied on.
@@ -248,9 +248,9 @@ impl Holds {
         }
     }
 
-    /// Whether the broker may not remember what stood at `place` to be ours.
+    /// Whether the broker may have forgotten that it gave us what stands at `place`.
     fn has_forgotten(&self, place: Place) -> bool {
-        self.settled.memory_of(place.connection) != Memory::Kept
+        !self.settled.remembers(place.connection)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::QueueError;
-use crate::connection::{Connection, Connections, Memory};
+use crate::connection::{Connection, Connections};
 use crate::streams::WORKERS;
 
 use self::line::{Leaving, Told};
@@ -293,12 +293,9 @@ impl Settled {
         }
     }
 
-    /// Whether the broker remembers what it gave us over `connection`. Where streams have copies, all of these do.
-    pub(crate) fn memory_of(&self, connection: Connection) -> Memory {
-        match self.has_copies {
-            true => Memory::Kept,
-            false => self.connections.memory_of(connection),
-        }
+    /// Whether the broker remembers what it gave us over `connection`. Where streams have copies, all servers do.
+    pub(crate) fn remembers(&self, connection: Connection) -> bool {
+        self.has_copies || self.connections.remembers(connection)
     }
 
     fn is_current(&self, connection: Connection) -> bool {
