@@ -88,14 +88,15 @@ async fn a_killed_worker_loses_no_job() -> anyhow::Result<()> {
     cluster.finish().await
 }
 
-/// Whether the first copy was past its final dot, and perhaps not yet marked, when a worker died: its session took nothing
-/// after it.
+/// Whether each copy but the last was past its final dot, and perhaps not yet marked, when a worker died: its session took
+/// nothing after it.
 fn is_excusable(duplicate: &Duplicate, killed: &[Timestamp]) -> bool {
-    let [first, _] = duplicate.taken_at[..] else {
-        return false;
+    let is_cut = |taken: &Timestamp| {
+        let mut since = killed.iter().map(|killed| killed.duration_since(*taken));
+        since.any(|since| since.abs() < MARKER_WRITTEN)
     };
-    let mut since = killed.iter().map(|killed| killed.duration_since(first));
-    duplicate.follows_cuts && since.any(|since| since.abs() < MARKER_WRITTEN)
+    let cut = duplicate.taken_at.split_last();
+    duplicate.follows_cuts && cut.is_some_and(|(_, cut)| cut.iter().all(is_cut))
 }
 
 /// Every stretch of a hundred messages goes to all providers, each with its share.
