@@ -52,7 +52,7 @@ struct Last {
     leads_to: Peer,
     /// The first that led to the same process.
     first: Connection,
-    /// What was given before this may be given to somebody else as well; `None` where nobody has said.
+    /// What was stored before this may have been given to somebody else; `None` where nobody has said.
     since: Option<Timestamp>,
     /// What is not believed yet, and when it was heard first.
     heard: Option<(Connection, Peer, Instant)>,
@@ -87,7 +87,9 @@ impl Last {
         }
         if peer.server != self.leads_to.server {
             let is_another = self.first != Connection::default();
-            self.since = is_another.then(|| SystemClock.now()).or(self.since);
+            // By our clock: what is stored is stored by the broker's.
+            let seen = SystemClock.now().checked_add(CLOCKS).ok();
+            self.since = seen.filter(|_| is_another).or(self.since);
             self.first = connection;
         }
         (self.connection, self.leads_to, self.heard) = (connection, peer, None);
@@ -131,7 +133,7 @@ impl Connections {
         self.current() == Some(connection) || self.first_to_the_same().is_some_and(is_there)
     }
 
-    /// The process came up at about `since`.
+    /// The process came up by `since`, by its own clock.
     pub(crate) fn came_up(&self, since: Timestamp) {
         let mut last = self.lock();
         last.since = last.since.max(Some(since));
@@ -142,9 +144,7 @@ impl Connections {
         if self.first_to_the_same().is_none() {
             return true;
         }
-        let since = self.lock().since;
-        let doubtful = since.and_then(|since| since.checked_add(CLOCKS).ok());
-        doubtful.is_some_and(|doubtful| stored_at < doubtful)
+        self.lock().since.is_some_and(|since| stored_at < since)
     }
 
     fn lock(&self) -> MutexGuard<'_, Last> {

@@ -133,7 +133,7 @@ impl Holds {
         self.settled.connection().await
     }
 
-    /// The queue came up at about `since`: what it has from before it may have given to somebody, and have forgotten that.
+    /// The queue came up by `since`, by its own clock: what it has from before it may have given to somebody, and have forgotten that.
     /// When it comes up again is seen here.
     pub fn came_up(&self, since: Timestamp) {
         self.settled.came_up(since);

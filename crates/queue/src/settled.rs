@@ -307,7 +307,7 @@ impl Settled {
         !self.has_copies && self.connections.may_have_given(stored_at)
     }
 
-    /// The broker came up at about `since`.
+    /// The broker came up by `since`, by its own clock.
     pub(crate) fn came_up(&self, since: Timestamp) {
         self.connections.came_up(since);
     }

@@ -16,12 +16,8 @@ use crate::settle::InHand;
 
 /// When a job that another worker has reserved is taken again, to see what has become of it.
 const LATER: Duration = Duration::from_secs(2);
-/// The pauses before Redis is asked again that did not answer.
-const PAUSES: [Duration; 3] = [
-    Duration::from_millis(200),
-    Duration::from_millis(1000),
-    Duration::from_millis(2500),
-];
+/// When Redis is asked again that did not answer: once it may have been merely late.
+const PAUSE: Duration = Duration::from_millis(1200);
 /// The share of its time that must be left when a reservation is relied on.
 const MARGIN: u32 = 3;
 
@@ -113,15 +109,12 @@ impl Reservations {
 
     /// Whether this worker has the job now; `None` where Redis does not answer. That is waited for once.
     async fn ask(&self, job: &Job) -> Option<bool> {
-        let pauses: &[Duration] = match self.is_away.load(Ordering::Relaxed) {
-            true => &[],
-            false => &PAUSES,
-        };
         let mut answer = self.history.reserve(job.id, self.ttl).await;
-        for pause in pauses {
-            let Err(error) = &answer else { break };
-            tracing::debug!(job = %job.id, %error, "job not reserved");
-            tokio::time::sleep(*pause).await;
+        if let Err(error) = &answer
+            && !self.is_away.load(Ordering::Relaxed)
+        {
+            tracing::debug!(job = %job.id, %error, "job not reserved, asking again");
+            tokio::time::sleep(PAUSE).await;
             answer = self.history.reserve(job.id, self.ttl).await;
         }
         self.is_away.store(answer.is_err(), Ordering::Relaxed);
