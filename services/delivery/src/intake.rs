@@ -135,7 +135,7 @@ impl Intake {
         let Pulled {
             payload,
             redelivered,
-            may_be_shared,
+            may_be_shared: may_have_been_given,
             stored_at,
             stage,
             overflowed,
@@ -161,7 +161,7 @@ impl Intake {
             copy,
             stage,
             redelivered,
-            may_be_shared,
+            may_have_been_given,
             stored_at,
             overflowed,
             owner,

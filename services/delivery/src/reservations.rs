@@ -62,10 +62,10 @@ impl Reservations {
     /// Reserves the job where another worker may have it as well, or says what is to be done with it instead. Without Redis
     /// both may send it.
     pub(crate) async fn make(&self, held: &InHand) -> Result<Option<Reserved>, Ended> {
-        let is_old = held.hold.may_be_shared();
-        if !is_old && !held.may_be_shared {
+        if !held.may_be_shared() {
             return Ok(None);
         }
+        let is_old = held.hold.may_be_shared();
         let asked = Instant::now();
         let is_made = match self.ask(&held.job).await {
             Some(false) if is_old => return Err(Ended::Leave),

@@ -43,8 +43,8 @@ pub(crate) struct InHand {
     pub(crate) copy: OnlyCopy,
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
-    /// Whether a nats-server that died may have given it to another worker.
-    pub(crate) may_be_shared: bool,
+    /// Whether a nats-server that died may have given it to another worker before.
+    pub(crate) may_have_been_given: bool,
     /// When the broker stored it.
     pub(crate) stored_at: Timestamp,
     /// Whether it came through an overflow lane, and so may have a twin in its domain's.
@@ -58,7 +58,12 @@ pub(crate) struct InHand {
 impl InHand {
     /// Whether there may be another copy of it, or another worker that has this one.
     fn may_have_twin(&self) -> bool {
-        self.redelivered || self.may_be_shared || self.hold.may_be_shared()
+        self.redelivered || self.may_be_shared()
+    }
+
+    /// Whether another worker may have been given it as well, before or since.
+    pub(crate) fn may_be_shared(&self) -> bool {
+        self.may_have_been_given || self.hold.may_be_shared()
     }
 
     /// Whether its next schedule may be one with others': not where it may have a twin, whose schedule its own replaces.
