@@ -3,10 +3,12 @@
 //! streams have copies. What was given back comes again at once all the same. Of deferred jobs the schedules between them stay.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, bail, ensure};
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -29,6 +31,9 @@ const ACK_WAIT: Duration = Duration::from_secs(2);
 /// One that stays in hand.
 const BUSY: usize = 30;
 const ROUNDS: usize = 12;
+/// So many were settled before the crash, and these last.
+const SETTLED: usize = 5;
+const SETTLED_LAST: Range<usize> = 50..80;
 /// Longer than the broker is not asked up to where everything is acknowledged.
 const ASKED_AGAIN: Duration = Duration::from_secs(3);
 /// Where jobs are deferred, a schedule stands in front of one in so many.
@@ -83,10 +88,10 @@ async fn what_was_deferred_leaves_together_and_leaves_schedules_standing() -> an
 }
 
 /// A server that crashed has written what was acknowledged, and not what it removed then: it keeps copies of jobs that it gives
-/// to nobody, also among jobs that are still to be settled.
+/// to nobody, also among jobs that are still to be settled. None is removed while one of these is in hand.
 #[tokio::test]
-async fn copies_that_a_crash_left_are_removed_once_all_before_them_is_settled() -> anyhow::Result<()>
-{
+async fn copies_that_a_crash_left_are_removed_once_nothing_is_in_hand_from_before()
+-> anyhow::Result<()> {
     let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
     let settings = queue::Settings {
         ack_wait: ACK_WAIT,
@@ -111,13 +116,13 @@ async fn copies_that_a_crash_left_are_removed_once_all_before_them_is_settled() 
         copy(&before, &stored)?;
         cluster.stack()?.nats_mut()[0].start_again().await?;
         drop(busy);
-        // What stands in front of the busy one goes at once, and nothing of what stands behind it.
-        stream.left(JOBS - BUSY).await?;
         let again = eventually("the busy one comes again", PATIENCE, async || {
             let pulled = stream.pull().await?;
             Ok((!pulled.is_empty()).then_some(pulled))
         });
-        for hold in again.await? {
+        let again = again.await?;
+        stream.left(JOBS).await?;
+        for hold in again {
             hold.settle();
         }
         stream.left(0).await
@@ -127,6 +132,76 @@ async fn copies_that_a_crash_left_are_removed_once_all_before_them_is_settled() 
         passed = passed => passed?,
     }
     cluster.finish().await
+}
+
+/// A nats-server that crashed may also have written what it removed last, and not what was acknowledged last. If it removes copies
+/// then, it takes for acknowledged what it had delivered before the last of these, once the next job behind that is settled: it
+/// gives that to nobody any more, and removes it when it is started next (ADR 24).
+#[tokio::test]
+async fn what_was_in_hand_at_a_crash_comes_again_after_others_are_settled() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let settings = queue::Settings {
+        ack_wait: ACK_WAIT,
+        ..broker::settings(cluster.nats_url()?)
+    };
+    leave_as_a_crash_would(&mut cluster, settings.clone()).await?;
+
+    let queue = Queue::connect(settings).await?;
+    let (holds, keep) = queue.holds();
+    let stream = Stream::open(&cluster, &queue, &holds, Stage::Ready).await?;
+    let passed = async {
+        let mut held = stream.come(JOBS - SETTLED - SETTLED_LAST.len()).await?;
+        let next = held.remove(SETTLED_LAST.start - SETTLED);
+        next.settle_now().await;
+        let in_hand = held.len();
+        drop(held);
+        for hold in stream.come(in_hand).await? {
+            hold.settle();
+        }
+        stream.left(0).await
+    };
+    tokio::select! {
+        () = keep => bail!("settled jobs are no longer looked after"),
+        passed = passed => passed?,
+    }
+    cluster.finish().await
+}
+
+/// Leaves jobs that were all delivered: the first settled, with copies of them in the stream; some in the middle removed, which
+/// are not known to be settled; and all others in hand.
+async fn leave_as_a_crash_would(
+    cluster: &mut Cluster,
+    settings: queue::Settings,
+) -> anyhow::Result<()> {
+    let queue = Queue::connect(settings).await?;
+    // Nobody looks after what is settled.
+    let (holds, _) = queue.holds();
+    let stream = Stream::open(cluster, &queue, &holds, Stage::Ready).await?;
+    for _ in 0..JOBS {
+        stream.publish_ready().await?;
+    }
+    let (stored, before) = (stream.store(cluster), cluster.file("before"));
+    copy(&stored, &before)?;
+    let jobs = stream.pull_as_they_are().await?;
+    acknowledge(&jobs[..SETTLED]).await?;
+    cluster.stack()?.nats_mut()[0].end_in_order().await?;
+    std::fs::remove_dir_all(&stored)?;
+    copy(&before, &stored)?;
+    let delivered = stream.store(cluster).with_file_name("obs/workers/o.dat");
+    let known = std::fs::read(&delivered)?;
+    cluster.stack()?.nats_mut()[0].start_again().await?;
+    acknowledge(&jobs[SETTLED_LAST]).await?;
+    cluster.stack()?.nats_mut()[0].end_in_order().await?;
+    std::fs::write(&delivered, known)?;
+    cluster.stack()?.nats_mut()[0].start_again().await
+}
+
+async fn acknowledge(jobs: &[jetstream::Message]) -> anyhow::Result<()> {
+    for job in jobs {
+        let acknowledged = job.double_ack().await;
+        acknowledged.map_err(|error| anyhow!("acknowledge: {error}"))?;
+    }
+    Ok(())
 }
 
 /// What is acknowledged together costs three servers no more than what is removed (ADR 24).
@@ -290,6 +365,34 @@ impl Stream {
         let streams =
             NatsServer::store_in(&cluster.file("nats"), 1, 0).join("jetstream/$G/streams");
         streams.join(self.puller.stream()).join("msgs")
+    }
+
+    /// Takes jobs as any client of the broker would, in the order of the stream.
+    async fn pull_as_they_are(&self) -> anyhow::Result<Vec<jetstream::Message>> {
+        let stream = self.puller.stream();
+        let consumer: PullConsumer = self
+            .jetstream
+            .get_consumer_from_stream("workers", stream)
+            .await?;
+        let mut jobs = consumer.fetch().max_messages(JOBS).messages().await?;
+        let mut pulled = Vec::new();
+        while let Some(job) = jobs.next().await {
+            pulled.push(job.map_err(|error| anyhow!("pull: {error}"))?);
+        }
+        ensure!(pulled.len() == JOBS, "{} jobs came", pulled.len());
+        Ok(pulled)
+    }
+
+    /// So many jobs, which come in time.
+    async fn come(&self, jobs: usize) -> anyhow::Result<Vec<Hold>> {
+        let mut come = Vec::new();
+        eventually(&format!("{jobs} jobs come"), PATIENCE, async || {
+            come.extend(self.pull().await.unwrap_or_default());
+            Ok((come.len() >= jobs).then_some(()))
+        })
+        .await?;
+        ensure!(come.len() == jobs, "{} jobs came", come.len());
+        Ok(come)
     }
 
     /// Publishes jobs and takes them, in the order of the stream.

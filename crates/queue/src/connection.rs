@@ -147,6 +147,11 @@ impl Connections {
         self.lock().since.is_some_and(|since| stored_at < since)
     }
 
+    /// Whether the server is one of several.
+    pub(crate) fn lead_to_many(&self) -> bool {
+        !self.client.server_info().connect_urls.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }

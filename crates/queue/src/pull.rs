@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::publish::REPEATED;
-use crate::settled::{Line, Others};
+use crate::settled::{Line, Others, Told};
 use crate::streams::WORKERS;
 use crate::{Bundle, Hold, Holds, Lane, QueueError, Stage};
 
@@ -102,15 +102,7 @@ impl Puller {
             Stage::Deferred => Others::Schedules,
         };
         let settled = holds.line(&stream, &lane.jobs(class, stage), others);
-        let info = consumer.cached_info();
-        settled.delivered(
-            connection,
-            info.delivered.consumer_sequence,
-            info.delivered.stream_sequence,
-        );
-        if info.num_ack_pending > 0 {
-            holds.hold_off(&settled);
-        }
+        settled.open(connection, Told::from(consumer.cached_info()));
         Ok(Self {
             jetstream: jetstream.clone(),
             settled,

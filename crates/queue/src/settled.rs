@@ -6,9 +6,10 @@
 //! So this counts up from where the broker itself says that everything is acknowledged, and never past a job that was not
 //! settled here. Nor is the newest of a stream ever removed with others. Schedules stand between deferred jobs: there what lies in front of a job is what was delivered before it.
 //!
-//! A removal has one more effect: nats-server forgets which jobs of the stream it was about to deliver again, and comes back to
-//! them after `ack_wait` only. So nothing is removed while such jobs are about: after a job was given back, after one came
-//! again, and where somebody else's were in hand when this process began to pull.
+//! A removal has two more effects. nats-server forgets which jobs of the stream it was about to deliver again, and comes back to
+//! them after `ack_wait` only: so nothing is removed for a while after a job was given back, or came again. And one that has
+//! crashed may take jobs in hand for acknowledged then, and lose them: so nothing is removed until all is settled that was
+//! delivered before the connection was made, or before this process began to pull.
 
 mod line;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -29,8 +31,8 @@ use crate::QueueError;
 use crate::connection::{Connection, Connections};
 use crate::streams::WORKERS;
 
-use self::line::{Leaving, Told};
-pub(crate) use self::line::{Line, Others, Place};
+use self::line::Leaving;
+pub(crate) use self::line::{Line, Others, Place, Told};
 
 /// How often it is looked whether settled jobs can be removed.
 const ROUND: Duration = Duration::from_millis(100);
@@ -40,8 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PART_OF_ACK_WAIT: u32 = 4;
 /// For how many times `ack_wait` nothing is removed: whatever is delivered again has come by then.
 const REDELIVERIES: u32 = 2;
-/// How often the broker is asked up to where everything is acknowledged, while something is in the way or it may have left
-/// copies.
+/// How often the broker is asked up to where everything is settled, while something is in the way, or in hand from before.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The broker writes down the state of the whole stream each time: it is left alone so many times as long as that took.
 const PAUSES: u32 = 9;
@@ -55,7 +56,7 @@ pub(crate) struct Settled {
     new: mpsc::UnboundedSender<Arc<Line>>,
     jetstream: jetstream::Context,
     connections: Connections,
-    /// Then nothing is removed, and all is acknowledged one by one; and no server alone knows what was given to whom.
+    /// Then no server alone knows what was given to whom.
     has_copies: bool,
     ack_wait: Duration,
     patience: Duration,
@@ -63,7 +64,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     /// Nothing yet, and the task that has them forgotten. `connected` tells of every new connection: what was settled before is
-    /// left to come again. Where streams have `copies`, nothing is removed: there it is no cheaper.
+    /// left to come again. Where streams have `copies` nothing is removed: there it is no cheaper.
     pub(crate) fn new(
         jetstream: jetstream::Context,
         copies: usize,
@@ -154,7 +155,7 @@ impl Settled {
             tokio::time::sleep(self.round()).await;
             let connection = self.connections.made().await;
             line.lock().renew(connection);
-            let late = if !self.has_copies {
+            let late = if self.removes() {
                 self.learn_in_time(&line, &mut asked).await;
                 self.remove_run(&line).await;
                 line.lock().take_late(self.patience)
@@ -167,11 +168,13 @@ impl Settled {
 
     /// How often settled jobs are looked at. What is acknowledged together, the copies of a stream note together.
     fn round(&self) -> Duration {
-        if self.has_copies {
-            self.patience
-        } else {
-            ROUND
-        }
+        if self.removes() { ROUND } else { self.patience }
+    }
+
+    /// Whether what is settled leaves together. One of several servers may crash while the connection to another stays: then
+    /// nobody would know that jobs are in hand from before.
+    fn removes(&self) -> bool {
+        !self.has_copies && !self.connections.lead_to_many()
     }
 
     /// Asks where to begin where that is not known, and up to where others have come where something is in the way; not all the
@@ -234,32 +237,37 @@ impl Settled {
         removing.await.map(drop).map_err(QueueError::refused)
     }
 
-    /// Learns up to where everything is acknowledged, by the broker's own account. One that has crashed may have kept copies of
-    /// it, which it gives to nobody: they are removed.
+    /// Learns up to where everything is settled, by the broker's own account. One that has crashed may have kept copies of it,
+    /// which it gives to nobody: they are removed.
     async fn learn(&self, line: &Line) -> Result<(), QueueError> {
         let _removing = line.removing.lock().await;
         let connection = line.lock().connection;
-        let consumer: jetstream::consumer::PullConsumer = self
-            .jetstream
-            .get_consumer_from_stream(WORKERS, &*line.stream)
-            .await
-            .map_err(QueueError::refused)?;
-        let info = consumer.cached_info();
-        let told = Told {
-            acknowledged: info.ack_floor.stream_sequence,
-            delivered: info.delivered.stream_sequence,
-            in_hand: info.num_ack_pending,
-        };
-        let swept = line.lock().sweeps(told);
-        let swept = swept.filter(|_| self.is_current(connection));
-        if let Some(up_to) = swept {
-            self.remove_up_to(line, up_to).await?;
+        let told = self.ask(line).await?;
+        let is_past = line.lock().is_past_earlier(told);
+        if is_past && told.has_copies() && self.is_current(connection) {
+            self.remove_up_to(line, told.settled).await?;
         }
         let mut state = line.lock();
         if state.connection == connection {
-            state.learn(told, swept);
+            state.learn(told, is_past);
         }
         Ok(())
+    }
+
+    async fn ask(&self, line: &Line) -> Result<Told, QueueError> {
+        let stream = self.jetstream.get_stream_no_info(&*line.stream).await;
+        let stream = stream.map_err(QueueError::refused)?;
+        let info = stream.consumer_info(WORKERS).await;
+        let told = Told::from(&info.map_err(QueueError::refused)?);
+        if !line.lock().has_earlier() {
+            return Ok(told);
+        }
+        let first = stream.direct_get_next_for_subject(&line.jobs, Some(1));
+        match first.await {
+            Ok(first) => Ok(told.with_first(first.sequence)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(told),
+            Err(error) => Err(QueueError::refused(error)),
+        }
     }
 
     /// Tells the broker of each, and waits until it has come to the last: it works them off in order.

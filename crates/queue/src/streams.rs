@@ -165,7 +165,7 @@ async fn make(
 /// Removes the copies of jobs that were acknowledged, of those under the subject `jobs`. There are none, unless the server
 /// crashed, or failed to write, its disk being full: then it keeps them, gives them to nobody, and counts them towards
 /// `max_bytes`.
-pub(crate) async fn remove_settled(
+async fn remove_settled(
     jetstream: &jetstream::Context,
     name: &str,
     jobs: &str,
@@ -178,7 +178,8 @@ pub(crate) async fn remove_settled(
     // What creating it answers is as old as the server's start.
     let consumer = stream.consumer_info(WORKERS).await?;
     let settled = consumer.ack_floor.stream_sequence;
-    if state.first_sequence <= settled {
+    // A removal may lose what is in hand (ADR 24): where something is, whoever has it sees to the copies.
+    if state.first_sequence <= settled && consumer.num_ack_pending == 0 {
         let purged = stream.purge().filter(jobs).sequence(settled + 1).await?;
         if purged.purged > 0 {
             tracing::info!(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer;
 use async_nats::jetstream::message::Acker;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -93,12 +94,11 @@ impl Line {
         &self.stream
     }
 
-    /// The broker has made `deliveries`, of jobs up to `sequence`, by what it says over `connection`.
-    pub(crate) fn delivered(&self, connection: Connection, deliveries: u64, sequence: u64) {
+    /// Jobs are pulled from here on, over `connection`, by which the broker has `told` this.
+    pub(crate) fn open(&self, connection: Connection, told: Told) {
         let mut state = self.renewed(connection);
         if state.connection == connection {
-            state.delivered = Some((deliveries, sequence));
-            state.see(sequence);
+            state.open(told);
         }
     }
 
@@ -172,24 +172,60 @@ impl Line {
 
 /// What the broker says of the jobs of a stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
-    /// Everything that it delivered up to this sequence is acknowledged.
-    pub(super) acknowledged: u64,
+pub(crate) struct Told {
+    /// Everything that it delivered up to this sequence is settled.
+    pub(crate) settled: u64,
+    /// How many deliveries it has made.
+    pub(crate) deliveries: u64,
     /// The last sequence that it delivered.
-    pub(super) delivered: u64,
+    pub(crate) delivered: u64,
     /// How many it has delivered that are not acknowledged.
-    pub(super) in_hand: usize,
+    pub(crate) in_hand: usize,
+    /// Where the first job of the stream stands, if it was asked for that and there is one.
+    pub(crate) first: Option<u64>,
 }
 
-/// Copies of settled jobs that the broker may have left, and gives to nobody: it crashed, and had written what was acknowledged
-/// and not what it removed.
+impl Told {
+    /// The same of a stream whose first job stands at `first`.
+    ///
+    /// What was in front of it is settled, although the broker's mark may stand still until nothing is in hand (ADR 24).
+    pub(super) fn with_first(self, first: u64) -> Self {
+        Self {
+            settled: self.settled.max(first - 1),
+            first: Some(first),
+            ..self
+        }
+    }
+
+    /// Whether the broker has copies of settled jobs.
+    pub(super) fn has_copies(self) -> bool {
+        self.first.is_some_and(|first| first <= self.settled)
+    }
+}
+
+impl From<&consumer::Info> for Told {
+    fn from(info: &consumer::Info) -> Self {
+        Self {
+            settled: info.ack_floor.stream_sequence,
+            deliveries: info.delivered.consumer_sequence,
+            delivered: info.delivered.stream_sequence,
+            in_hand: info.num_ack_pending,
+            first: None,
+        }
+    }
+}
+
+/// What the broker had delivered before, and was not settled then. Nothing is removed until it is.
+///
+/// Among it there may be copies of settled jobs, which a broker that crashed has kept and gives to nobody: it had written what was
+/// acknowledged and not what it removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Leftovers {
+enum Earlier {
     /// Nothing.
     #[default]
-    None,
-    /// Whatever it had delivered when it crashed, which is not known yet.
-    Any,
+    Settled,
+    /// Whatever it had delivered by now, which is not known yet.
+    Unknown,
     /// What stands up to this sequence.
     UpTo(u64),
 }
@@ -218,9 +254,7 @@ pub(super) struct State {
     pub(super) removes_from: Option<Instant>,
     /// What all of this came by.
     pub(super) connection: Connection,
-    leftovers: Leftovers,
-    /// Up to here they were removed.
-    swept: u64,
+    earlier: Earlier,
     /// When settled jobs were last removed, and what that took.
     removal: Option<(Instant, Duration)>,
 }
@@ -264,40 +298,43 @@ impl State {
     /// Whether there is nothing to do.
     fn is_clear(&self) -> bool {
         let is_told = |settled: &Settlement| settled.leaving.is_none();
-        !self.has_leftovers() && self.settled.values().all(is_told)
+        !self.has_earlier() && self.settled.values().all(is_told)
     }
 
     /// Whether the broker is to be asked up to where everything is acknowledged.
     pub(super) fn has_to_learn(&self) -> bool {
-        self.floor.is_none() || self.has_leftovers() || self.is_behind()
+        self.floor.is_none() || self.has_earlier() || self.is_behind()
     }
 
-    /// Whether the broker may have copies of what is settled.
-    pub(super) fn has_leftovers(&self) -> bool {
-        self.leftovers != Leftovers::None
+    /// Whether something may not be settled yet that was delivered before.
+    pub(super) fn has_earlier(&self) -> bool {
+        self.earlier != Earlier::Settled
     }
 
-    /// Up to where such copies are to be removed, by what the broker has `told`; `None` where that was done, or must not be now.
-    pub(super) fn sweeps(&self, told: Told) -> Option<u64> {
-        let is_due = self.has_leftovers() && !self.holds_off();
-        (is_due && told.acknowledged > self.swept).then_some(told.acknowledged)
+    /// The broker has `told` this when nothing had been pulled yet.
+    fn open(&mut self, told: Told) {
+        self.delivered = Some((told.deliveries, told.delivered));
+        self.see(told.delivered);
+        self.earlier = Earlier::UpTo(told.delivered);
     }
 
-    /// The broker has `told` this, and its copies were removed up to `swept`, if anywhere. Those above stand among jobs that
-    /// are not settled yet.
-    pub(super) fn learn(&mut self, told: Told, swept: Option<u64>) {
-        self.raise(told.acknowledged);
-        self.swept = self.swept.max(swept.unwrap_or_default());
-        let last = match self.leftovers {
-            Leftovers::None => return,
-            Leftovers::Any => told.delivered,
-            Leftovers::UpTo(last) => last,
+    /// Whether all that was delivered before is settled by what the broker has `told`, so that its copies may be removed.
+    pub(super) fn is_past_earlier(&self, told: Told) -> bool {
+        let is_settled = match self.earlier {
+            Earlier::Settled => return false,
+            Earlier::Unknown => told.settled >= told.delivered,
+            Earlier::UpTo(last) => told.settled >= last,
         };
-        let is_past = told.acknowledged >= last || told.in_hand == 0;
-        self.leftovers = if is_past && self.swept >= told.acknowledged {
-            Leftovers::None
-        } else {
-            Leftovers::UpTo(last)
+        (is_settled || told.in_hand == 0) && !self.expects_redeliveries()
+    }
+
+    /// The broker has `told` this, and copies of what was delivered before were removed, if all of it `is_past`.
+    pub(super) fn learn(&mut self, told: Told, is_past: bool) {
+        self.raise(told.settled);
+        self.earlier = match self.earlier {
+            _ if is_past => Earlier::Settled,
+            Earlier::Unknown => Earlier::UpTo(told.delivered),
+            known => known,
         };
     }
 
@@ -334,7 +371,12 @@ impl State {
         self.removal = Some((Instant::now(), took));
     }
 
+    /// Whether nothing is removed now.
     pub(super) fn holds_off(&self) -> bool {
+        self.has_earlier() || self.expects_redeliveries()
+    }
+
+    fn expects_redeliveries(&self) -> bool {
         self.removes_from.is_some_and(|then| Instant::now() < then)
     }
 
@@ -357,7 +399,7 @@ impl State {
 
     /// All that is settled, to tell the broker of it.
     pub(super) fn take_all(&mut self) -> Vec<Leaving> {
-        self.leftovers = Leftovers::None;
+        self.earlier = Earlier::Settled;
         let all = std::mem::take(&mut self.settled).into_values();
         all.filter_map(|settled| settled.leaving).collect()
     }
@@ -416,7 +458,7 @@ impl State {
             *self = Self {
                 connection,
                 removes_from: self.removes_from,
-                leftovers: Leftovers::Any,
+                earlier: Earlier::Unknown,
                 ..Self::default()
             };
         }

@@ -137,42 +137,75 @@ fn a_new_connection_begins_anew() {
     assert_eq!(state.follow(41, 1, 10), None);
 }
 
-/// What a broker says that has acknowledgements up to one sequence and has delivered up to another.
-fn told(acknowledged: u64, delivered: u64) -> Told {
+/// What a broker says that has settled all up to one sequence and has delivered up to another.
+fn told(settled: u64, delivered: u64) -> Told {
     Told {
-        acknowledged,
+        settled,
+        deliveries: delivered,
         delivered,
-        in_hand: usize::try_from(delivered - acknowledged).unwrap(),
+        in_hand: usize::try_from(delivered - settled).unwrap(),
+        first: None,
     }
 }
 
-#[test]
-fn leftovers_are_swept_until_all_is_settled_that_was_delivered_before() {
+/// A line that has come by a new connection.
+fn reconnected() -> State {
     let mut state = settled([]);
-    assert!(!state.has_leftovers());
+    assert!(!state.has_earlier());
     assert!(state.renew(Connection::default().next()));
-    assert_eq!(state.sweeps(told(30, 90)), Some(30));
-    state.learn(told(30, 90), Some(30));
-    assert!(state.has_leftovers(), "between 30 and 90");
-    assert_eq!(state.sweeps(told(30, 95)), None, "nothing new is settled");
-    state.learn(told(95, 120), None);
-    assert!(state.has_leftovers(), "nothing was removed");
-    assert_eq!(state.sweeps(told(95, 120)), Some(95));
-    state.learn(told(95, 120), Some(95));
-    assert!(!state.has_leftovers());
+    state
 }
 
 #[test]
-fn a_broker_that_has_nothing_in_hand_has_left_nothing_else() {
-    let mut state = settled([]);
-    state.renew(Connection::default().next());
-    let nothing_yet = Told {
+fn nothing_is_removed_until_all_is_settled_that_was_delivered_before() {
+    let mut state = reconnected();
+    assert!(state.holds_off());
+    assert!(!state.is_past_earlier(told(30, 90)));
+    state.learn(told(30, 90), false);
+    assert!(state.holds_off(), "30 to 90 may be in hand");
+    assert!(!state.is_past_earlier(told(89, 120)));
+    assert!(state.is_past_earlier(told(90, 120)));
+    state.learn(told(90, 120), true);
+    assert!(!state.holds_off());
+}
+
+#[test]
+fn whoever_begins_to_pull_waits_for_what_was_delivered_by_then() {
+    let mut state = reconnected();
+    state.open(told(30, 90));
+    assert!(!state.is_past_earlier(told(89, 120)));
+    assert!(state.is_past_earlier(told(90, 120)));
+}
+
+#[test]
+fn a_mark_that_stands_still_is_passed_where_nothing_is_left_before_it_or_nothing_in_hand() {
+    let mut state = reconnected();
+    state.learn(told(30, 90), false);
+    let nothing_left_before = told(30, 200).with_first(91);
+    assert!(!state.is_past_earlier(told(30, 200).with_first(90)));
+    assert!(state.is_past_earlier(nothing_left_before));
+    assert!(!nothing_left_before.has_copies());
+    let nothing_in_hand = Told {
         in_hand: 0,
-        ..told(0, 40)
+        ..told(30, 200)
     };
-    assert_eq!(state.sweeps(nothing_yet), None);
-    state.learn(nothing_yet, None);
-    assert!(!state.has_leftovers());
+    assert!(state.is_past_earlier(nothing_in_hand));
+}
+
+#[test]
+fn a_job_in_front_of_the_mark_is_a_copy() {
+    assert!(told(30, 90).with_first(30).has_copies());
+    assert!(!told(30, 90).with_first(31).has_copies());
+    assert!(!told(30, 90).has_copies(), "nothing is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_jobs_may_come_again_nothing_is_past() {
+    let mut state = reconnected();
+    state.removes_from = Some(Instant::now() + Duration::from_secs(4));
+    assert!(!state.is_past_earlier(told(90, 90)));
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert!(state.is_past_earlier(told(90, 90)));
 }
 
 #[test]
