@@ -139,6 +139,13 @@ pub(crate) async fn fill(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Throws away the first `messages` of what that user has stored since it began.
+pub(crate) async fn make_room(url: &str, messages: u64) -> anyhow::Result<()> {
+    let stream = connect(url).await?.get_stream(FOREIGN).await?;
+    stream.purge().sequence(messages + 1).await?;
+    Ok(())
+}
+
 async fn publish(jetstream: &jetstream::Context, payload: Bytes) -> anyhow::Result<()> {
     let stored = jetstream.publish("foreign", payload).await?;
     stored.await?;

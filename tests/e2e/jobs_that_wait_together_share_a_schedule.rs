@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
-use model::{Class, Clock as _, Domain, JobId, SystemClock};
+use model::{ByteSize, Class, Clock as _, Domain, JobId, SystemClock};
 use queue::{Queue, Sharing, Stage, Taken};
 use rustix::process::Signal;
 use tests::{Books, Cluster, PATIENCE, Setup, eventually, letter};
@@ -37,6 +37,12 @@ const TOGETHER: usize = 200;
 /// Longer than a store waits to be acknowledged, and shorter than what is unknown then is looked for.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
 
+/// What a server may store that is to be full.
+const STORE: u64 = 64 << 20;
+/// Jobs of a bundle at most.
+const MOST_OF_A_BUNDLE: usize = 64;
+/// Octets of a job of which some hundred are too many for what is left of it.
+const LARGE: usize = 4000;
 /// What a server needs to store what it was sent.
 const STORED: Duration = Duration::from_secs(2);
 /// Longer than anybody waits for an answer, or looks for what was not answered.
@@ -282,6 +288,69 @@ async fn what_was_stored_together_comes_though_the_answer_is_lost() -> anyhow::R
     })
     .await
     .with_context(|| format!("{} are lost", jobs.len()))?;
+    cluster.finish().await
+}
+
+/// A server whose storage is full before it has come to the end of a batch stores what is in front of that, and answers nothing.
+/// Then there is room again.
+#[tokio::test]
+async fn what_was_stored_together_in_part_is_not_taken_for_stored() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).storing_at_most(ByteSize(STORE));
+    let cluster = setup.saying_anything().start_with(0).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let queue = Queue::connect(queue::Settings {
+        ready_bytes: ByteSize(STORE / 8),
+        event_bytes: ByteSize(STORE / 8),
+        ..broker::settings(&url)
+    })
+    .await?;
+    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
+    let at = after(SignedDuration::try_from(AWAY)?)?;
+    let jobs: Vec<JobId> = (0..TOGETHER).map(|_| JobId::fresh()).collect();
+    let schedule = |job: &JobId| {
+        let payload = format!("{:>LARGE$}", job.to_string()).into();
+        publisher.schedule(Class::Bulk, &domain, *job, at, payload, Sharing::WithOthers)
+    };
+    broker::fill(&url).await?;
+    // Room for some of the bundles.
+    broker::make_room(&url, 1).await?;
+    let storing = join_all(jobs.iter().map(schedule));
+    let making_room = async {
+        tokio::time::sleep(STORED).await;
+        let standing = subjects(&url, ".bundle.").await?.len();
+        broker::make_room(&url, 3).await?;
+        anyhow::Ok(standing)
+    };
+    let (answers, standing) = tokio::join!(storing, making_room);
+    let standing = standing?;
+    broker::make_room(&url, 100).await?;
+    assert!(
+        (1..=TOGETHER / MOST_OF_A_BUNDLE).contains(&standing),
+        "{standing} bundles stand"
+    );
+    let stored = jobs
+        .iter()
+        .zip(answers)
+        .filter(|(_, answer)| answer.is_ok());
+    let mut stored: Vec<String> = stored.map(|(job, _)| job.to_string()).collect();
+    assert!(stored.len() > TOGETHER / 2, "{} are stored", stored.len());
+
+    let (holds, _) = queue.holds();
+    let lane = queue.lanes().lane(&domain, JobId::fresh()).clone();
+    let puller = queue.puller(&lane, Class::Bulk, Stage::Deferred, &holds);
+    let puller = puller.await?;
+    eventually("all that is stored comes", PATIENCE, async || {
+        let pulled: Vec<Taken> = puller.pull(250).await?.try_collect().await?;
+        for taken in pulled {
+            match taken {
+                Taken::Job(job) => stored.retain(|id| job.payload.trim_ascii() != id.as_bytes()),
+                Taken::Bundle(bundle) => publisher.unpack(bundle).await?,
+            }
+        }
+        Ok(stored.is_empty().then_some(()))
+    })
+    .await
+    .with_context(|| format!("{} are lost", stored.len()))?;
     cluster.finish().await
 }
 

@@ -80,7 +80,10 @@ impl Publisher {
         jobs: Vec<WaitingJob>,
     ) -> Vec<Committed> {
         // The broker fires by real time, and so this is real time as well.
-        let bundles = bundle::sort(&jobs, SystemClock.now());
+        let mut bundles = bundle::sort(&jobs, SystemClock.now());
+        // The list of the last tells of all.
+        bundles.sort_by_key(|places| places.len() > 1);
+        let has_bundles = bundles.last().is_some_and(|places| places.len() > 1);
         let entries: Vec<Entry> = bundles
             .iter()
             .flat_map(|places| match &places[..] {
@@ -88,14 +91,12 @@ impl Publisher {
                 _ => bundle_schedule(lane, class, places.iter().map(|place| &jobs[*place])),
             })
             .collect();
-        let is_bundle = |entry: &Entry| entry.headers.get(bundle::HEADER).is_some();
-        let stored = match entries.iter().position(is_bundle) {
-            // Its list comes behind it, under a subject that nothing was ever stored under before.
-            Some(bundle) => {
-                let list = &entries[bundle + 1].subject;
-                self.store_bundles(lane, class, &entries, list).await
+        let stored = match entries.last() {
+            Some(list) if has_bundles => {
+                self.store_bundles(lane, class, &entries, &list.subject)
+                    .await
             }
-            None => self.store_singles(&entries).await,
+            Some(_) | None => self.store_singles(&entries).await,
         };
         vec![stored; jobs.len()]
     }
@@ -111,8 +112,9 @@ impl Publisher {
         }
     }
 
-    /// Stores schedules, bundles among them, all or none. Where the broker does not say that it did, it is looked whether one
-    /// of them stands, by its `list`: whoever gets one of their jobs again looks as well, and forgets a job that waits.
+    /// Stores schedules, the last of them a bundle's, with its list behind it. Where the broker does not say that it did, it is looked
+    /// whether that `list` stands: whoever gets one of their jobs again looks as well, and forgets a job that waits. The broker
+    /// stores in order, and not to the end where its storage fills up: what was stored in front then is stored again.
     async fn store_bundles(
         &self,
         lane: &Lane,
@@ -142,8 +144,8 @@ impl Publisher {
         }
     }
 
-    /// Waits until the broker has come to whatever was sent to a stream before, by way of a message that it refuses: however
-    /// late that comes, it changes nothing.
+    /// Waits until the broker has come to whatever was sent to a stream before, by way of a message that it refuses, for whatever
+    /// reason: however late that comes, it changes nothing.
     async fn pass(&self, subject: &str) -> Result<(), QueueError> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(NO_SEQUENCE));
@@ -154,7 +156,10 @@ impl Publisher {
         };
         loop {
             match self.publish_once(behind.clone()).await {
-                Ok(_) | Err(QueueError::Superseded) => return Ok(()),
+                Ok(_)
+                | Err(QueueError::Superseded | QueueError::StorageFull(_) | QueueError::Full(_)) => {
+                    return Ok(());
+                }
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => tracing::debug!(%error, "schedules not passed, trying again"),
             }
@@ -179,7 +184,8 @@ impl Publisher {
     }
 
     /// Puts the jobs of a bundle into the stream it came from, each due at once, and forgets the bundle. However often a
-    /// bundle comes, its jobs are put back once: its list is emptied in the same batch.
+    /// bundle comes, its jobs are put back once: its list is emptied in the same batch, as the last of it. Where storage fills up in
+    /// the middle, those in front come once more.
     pub async fn unpack(&self, bundle: Bundle) -> Result<(), QueueError> {
         let _turn = self.unpacking.acquire().await;
         // It may be with somebody else by now.
