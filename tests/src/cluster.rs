@@ -302,7 +302,12 @@ impl Cluster {
         eventually(&what, patience, async || {
             let mut all = Vec::new();
             for worker in workers {
-                all.extend(self.leased(worker.as_ref())?);
+                let leased = self.leased(worker.as_ref())?;
+                // One that came first has them all until another comes.
+                if leased.is_empty() {
+                    return Ok(None);
+                }
+                all.extend(leased);
             }
             let is_shared_out = all.len() == pulled;
             all.sort();
