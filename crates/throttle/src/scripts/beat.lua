@@ -6,7 +6,7 @@
 -- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker  5 whether it comes back from an outage (1, 0),
 --       then each slot
 -- Reply live workers, epoch, state (0 settled, 1 rates are kept apart, 2 the cell settles after a wipe), then for each
---       slot how many workers have slots of its path, then for each slot 1 where this worker is to give one of the path
+--       slot how many workers have slots of its path or wait for one, then for each slot 1 where this worker is to give one of the path
 --       up: it has the most, and another one has none and waits
 local slot_ttl = tonumber(ARGV[3])
 local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
@@ -36,7 +36,8 @@ for index = 3, #KEYS do
   else
     local count, most = sharers(KEYS[index])
     local wisher = redis.call('GET', wish(KEYS[index]))
-    counts[slot] = count
+    -- One that waits for a slot will have some of the path when it asks nobody any more.
+    counts[slot] = wisher and wisher ~= ARGV[4] and count + 1 or count
     wanted[slot] = wisher and wisher ~= ARGV[4] and most == ARGV[4] and 1 or 0
   end
 end

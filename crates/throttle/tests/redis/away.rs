@@ -69,6 +69,34 @@ async fn a_killed_redis_leaves_each_worker_its_share() {
     two.reach(Mode::Shared).await;
 }
 
+/// Who has every connection is alone on the path, but not for long.
+#[tokio::test]
+async fn one_that_waits_for_a_connection_is_left_its_share_of_the_rate() {
+    let mut server = RedisServer::start();
+    let one = Worker::join(&server, "one").await;
+    let two = Worker::join(&server, "two").await;
+    let limits = limits("20/s", 1).with_burst(1);
+    let slot = one.open(&path("big"), &limits).await.unwrap();
+    two.open(&path("big"), &limits).await.unwrap_err();
+    let end = Instant::now() + SLOT_TTL;
+    while !slot.is_wanted() {
+        assert!(Instant::now() < end, "nobody is known to wait");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.kill();
+    one.reach(Mode::Local).await;
+    let start = Instant::now();
+    for _ in 0..12 {
+        one.token(&path("big"), &limits).await;
+    }
+    // At half of 20/s; the whole rate takes 600 ms.
+    assert!(
+        start.elapsed() > Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn a_frozen_redis_costs_one_call_its_deadline_and_later_calls_nothing() {
     let server = RedisServer::start();
