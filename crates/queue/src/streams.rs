@@ -178,7 +178,7 @@ async fn remove_settled(
     // What creating it answers is as old as the server's start.
     let consumer = stream.consumer_info(WORKERS).await?;
     let settled = consumer.ack_floor.stream_sequence;
-    // A removal may lose what is in hand (ADR 24): where something is, whoever has it sees to the copies.
+    // A removal may lose what is in hand (ADR 24): where something is, whoever has it removes the copies.
     if state.first_sequence <= settled && consumer.num_ack_pending == 0 {
         let purged = stream.purge().filter(jobs).sequence(settled + 1).await?;
         if purged.purged > 0 {

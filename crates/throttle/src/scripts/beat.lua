@@ -6,8 +6,8 @@
 -- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker  5 whether it comes back from an outage (1, 0),
 --       then each slot
 -- Reply live workers, epoch, state (0 settled, 1 rates are kept apart, 2 the cell settles after a wipe), then for each
---       slot how many workers have slots of its path or wait for one, then for each slot 1 where this worker is to give one of the path
---       up: it has the most, and another one has none and waits
+--       slot how many workers have slots of its path or wait for one, then for each slot 1 where this worker is to give
+--       one of the path up: it has the most, and another one has none and waits
 local slot_ttl = tonumber(ARGV[3])
 local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
 if ARGV[5] == '1' then
