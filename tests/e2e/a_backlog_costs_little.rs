@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// What a run does, by its size.
 struct Plan {
     backlog: usize,
-    /// Runs that measure the rate of others, each time; and their messages.
+    /// Runs that measure the rate of others, in either cluster; and their messages.
     runs: usize,
     others: usize,
     /// How long the waiting is looked at, and how often.
@@ -52,7 +52,7 @@ impl Plan {
         let (small, is_long) = (Duration::from_secs(2), backlog >= LONG);
         Self {
             backlog,
-            runs: if is_long { 5 } else { 3 },
+            runs: if is_long { 9 } else { 3 },
             others: if is_long { 5000 } else { 200 },
             wait: if is_long { small * 150 } else { small * 4 },
             look: if is_long { small * 15 } else { small },
@@ -72,26 +72,22 @@ async fn a_backlog_costs_little() -> anyhow::Result<()> {
         // The broker is busy forgetting what was parked.
         .allowing("holds not proven")
         .storing_at_most(ByteSize(room(plan.backlog) * 4));
-    let mut cluster = setup.start_with(1).await?;
+    let (mut cluster, quiet) = setup.start_pair(1).await?;
     let mut watch = Watch::new(&cluster)?;
-    rates(&cluster, 1, plan.others).await?;
-    let long_ago = middle(rates(&cluster, plan.runs, plan.others).await?)?;
+    for warm in [&cluster, &quiet] {
+        rate(warm, &plan).await?;
+    }
 
     let (passing, during) = watch.passing(&cluster, &plan).await?;
-    let waiting = watch.waiting(&cluster, &plan).await?;
-    let behind = rates(&cluster, plan.runs, plan.others).await?;
+    let (early, late) = watch.waiting(&cluster, &plan).await?;
+    let (behind, empty) = by_turns(&cluster, &quiet, &plan).await?;
     let peak = meter::peak_mib(watch.worker()?)?;
 
-    start_anew(&mut cluster).await?;
-    rates(&cluster, 1, plan.others).await?;
-    // A machine changes within half an hour: what is compared lies within a minute.
-    let empty = rates(&cluster, plan.runs, plan.others).await?;
-    let (empty, behind) = (middle(empty)?, middle(behind)?);
-    let (early, late) = waiting;
     println!("passed the window once: {passing:.1?}");
     println!("worker, at most: {peak:.0} MiB");
     println!(
-        "others: {behind:.0} messages/s while the backlog waits, {empty:.0} right after without, {long_ago:.0} before"
+        "others: {behind:.0} messages/s while the backlog waits, {empty:.0} beside it without: {:.0} %",
+        behind / empty * 100.0
     );
     if let Some(during) = median(during) {
         println!("others, while it passes: {during:.0} messages/s");
@@ -107,7 +103,9 @@ async fn a_backlog_costs_little() -> anyhow::Result<()> {
         "others have {:.0} % of an empty queue's rate",
         behind / empty * 100.0
     );
-    cluster.finish().await
+    cluster.take(WORKER)?.stop(PATIENCE).await?;
+    cluster.finish().await?;
+    quiet.finish().await
 }
 
 /// How `stopped.example` has stopped.
@@ -144,28 +142,23 @@ fn room(backlog: usize) -> u64 {
     (backlog as u64 * (11 << 10) * 12).max(8 << 30)
 }
 
-/// Messages a second to others, `runs` times.
-async fn rates(cluster: &Cluster, runs: usize, messages: usize) -> anyhow::Result<Vec<f64>> {
-    let mut rates = Vec::new();
-    for _ in 0..runs {
-        let rate = pace::rate(cluster, 1, messages, OTHERS).await?;
-        println!("  {rate:.0} messages/s to others");
-        rates.push(rate);
+/// Messages a second to others.
+async fn rate(cluster: &Cluster, plan: &Plan) -> anyhow::Result<f64> {
+    let rate = pace::rate(cluster, 1, plan.others, OTHERS).await?;
+    println!("  {rate:.0} messages/s to others");
+    Ok(rate)
+}
+
+/// The median of the rates of others in one cluster, and in one whose queue is empty. A machine changes from one minute to the
+/// next: they take turns.
+async fn by_turns(cluster: &Cluster, quiet: &Cluster, plan: &Plan) -> anyhow::Result<(f64, f64)> {
+    let (mut behind, mut empty) = (Vec::new(), Vec::new());
+    for _ in 0..plan.runs {
+        behind.push(rate(cluster, plan).await?);
+        empty.push(rate(quiet, plan).await?);
     }
-    Ok(rates)
-}
-
-fn middle(rates: Vec<f64>) -> anyhow::Result<f64> {
-    median(rates).context("nothing was measured")
-}
-
-/// Another worker, and nothing in the queue.
-async fn start_anew(cluster: &mut Cluster) -> anyhow::Result<()> {
-    cluster.take(WORKER)?.stop(PATIENCE).await?;
-    broker::purge(cluster.nats_url()?, &READY).await?;
-    broker::purge(cluster.nats_url()?, &DEFERRED).await?;
-    cluster.stack()?.start_worker("worker-2")?;
-    cluster.logged("worker-2", "lanes leased").await
+    let medians = median(behind).zip(median(empty));
+    medians.context("nothing was measured")
 }
 
 /// Looks at the processes again and again, and prints a line each time.
@@ -224,7 +217,7 @@ impl Watch {
                 if broker::undelivered(cluster.nats_url()?, &READY).await? == 0 {
                     break;
                 }
-                during.extend(rates(cluster, 1, plan.others).await?);
+                during.push(rate(cluster, plan).await?);
             }
         }
         println!("accepted: {:.1?}", accepted.unwrap_or_default());

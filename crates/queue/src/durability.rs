@@ -78,6 +78,15 @@ pub struct Condition {
     pub unasked: Option<SetupError>,
 }
 
+impl Condition {
+    /// Notes why a server could not be asked. That one cannot write says more than that others are silent.
+    fn miss(&mut self, error: SetupError) {
+        if !matches!(self.unasked, Some(SetupError::CannotWrite { .. })) {
+            self.unasked = Some(error);
+        }
+    }
+}
+
 /// Asks every server. An error names one that would lose acknowledged mail, or says that none answered.
 pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> {
     if settings.sync == SyncPolicy::AllowLazy {
@@ -91,7 +100,7 @@ pub(crate) async fn check(settings: &Settings) -> Result<Condition, SetupError> 
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    condition.unasked = Some(error);
+                    condition.miss(error);
                     continue;
                 }
             };
@@ -282,6 +291,30 @@ mod tests {
             panic!("{refused}");
         };
         assert!(problem.contains("no space left"), "{problem}");
+    }
+
+    #[test]
+    fn that_a_server_cannot_write_is_told_whoever_else_is_silent() {
+        let silent = || SetupError::Monitor {
+            monitor: "http://a".to_owned(),
+            problem: "no answer".to_owned(),
+        };
+        let cannot_write = || SetupError::CannotWrite {
+            monitor: "http://b".to_owned(),
+            problem: FULL.to_owned(),
+        };
+        for missed in [
+            [silent(), cannot_write(), silent()],
+            [cannot_write(), silent(), silent()],
+        ] {
+            let mut condition = Condition::default();
+            missed.into_iter().for_each(|error| condition.miss(error));
+            let told = condition.unasked;
+            assert!(
+                matches!(told, Some(SetupError::CannotWrite { .. })),
+                "{told:?}"
+            );
+        }
     }
 
     #[tokio::test]
