@@ -1,6 +1,6 @@
 # Every verb of the project; CI calls only these.
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up fmt lint docs config-reference test faults isolation backlog sabotage powercut bench-smtp fuzz bench bench-quick \
+.PHONY: help tools build production demo up fmt lint docs config-reference test faults isolation backlog sabotage powercut bench-smtp fuzz bench bench-quick \
   bench-tools console smuggling peers check
 
 help: ## Show this list
@@ -9,8 +9,11 @@ help: ## Show this list
 tools: ## Install what the demo and the tests run: nats-server, redis-server
 	@deploy/tools.sh
 
-build: ## Build the binary, optimised: target/release/postrider
+build: ## Build the binary, optimised crate by crate: target/release/postrider
 	cargo build --release --package postrider
+
+production: ## Build the binary for production, optimised as a whole, ten minutes: target/production/postrider
+	cargo build --profile production --package postrider
 
 demo: tools build ## Send 5,000 messages through a cluster on this machine and reconcile the books
 	target/release/postrider demo
@@ -68,13 +71,13 @@ console: ## Build with what tokio-console shows of every task: target/console/re
 
 bench-tools: tools
 	@deploy/bench-tools.sh
-	cargo build --release --package postrider --package tests --bin postrider --bin bench
+	cargo build --profile production --package postrider --package tests --bin postrider --bin bench
 
 bench: bench-tools ## Measure beside Postfix, 20 minutes: a table, and target/bench/throughput.json
-	target/release/bench
+	target/production/bench
 
 bench-quick: bench-tools ## A first look at the same, 7 minutes; not for figures
-	target/release/bench --quick
+	target/production/bench --quick
 
 smuggling: tools ## Send every string of line ends and dots up to nine octets through a cluster
 	POSTRIDER_TEST_STRING_LENGTH=9 cargo test --package tests --test e2e -- --nocapture every_string

@@ -5,6 +5,7 @@
 //! belong to nobody.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -201,6 +202,10 @@ async fn start_nats(
         std::fs::write(&file, text).context("write nats.conf")?;
         let mut command = Command::new(crate::nats_server()?);
         command.arg("-c").arg(&file);
+        if nodes > 1 {
+            // Those that share a machine share its cores, as limits of CPU in containers tell nats-server.
+            command.env("GOMAXPROCS", cores_for_one_of(nodes).to_string());
+        }
         let name = format!("nats-{node}");
         servers.push(Child::start(&name, &mut command, &home.join("nats.log"))?);
     }
@@ -216,6 +221,12 @@ async fn start_nats(
         config.nats.ordered_disks = true;
     }
     Ok(servers)
+}
+
+/// Of this machine's cores, where `nodes` share them.
+fn cores_for_one_of(nodes: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    cores.div_ceil(nodes)
 }
 
 /// As the chart configures it, with what one machine's disk can promise to several servers.

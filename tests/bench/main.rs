@@ -92,10 +92,7 @@ pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("find this program")?;
     let program = own.with_file_name("postrider");
     if !program.is_file() {
-        bail!(
-            "{} is not built; run `cargo build --release --package postrider`",
-            program.display()
-        );
+        bail!("{} is not built; run `make bench-tools`", program.display());
     }
     Ok(program)
 }

@@ -144,8 +144,22 @@ fn room(backlog: usize) -> u64 {
 
 /// Messages a second to others.
 async fn rate(cluster: &Cluster, plan: &Plan) -> anyhow::Result<f64> {
+    let watch = Watch::new(cluster)?;
     let rate = pace::rate(cluster, 1, plan.others, OTHERS).await?;
-    println!("  {rate:.0} messages/s to others");
+    // What was sent is settled within a second.
+    sleep(Duration::from_secs(1)).await;
+    let used = watch.used()?.into_iter().map(|(name, used)| {
+        let before = watch.last.1.get(&name).copied().unwrap_or_default();
+        format!(
+            "{name} {:.3}",
+            (used - before) * 1000.0 / plan.others as f64
+        )
+    });
+    let used: Vec<String> = used.collect();
+    println!(
+        "  {rate:.0} messages/s to others, CPU s per 1000: {}",
+        used.join(" ")
+    );
     Ok(rate)
 }
 
