@@ -1,5 +1,5 @@
 //! A million messages wait for a provider that has stopped: the worker's memory stays bounded, waiting costs little, and
-//! mail to other providers goes out as fast as if nothing waited.
+//! mail to other providers goes out at nine tenths of the rate that it has where nothing waits.
 //!
 //! `make backlog` is the million; `make check` has `SMALL`. `POSTRIDER_BACKLOG_PROVIDER` says how the provider has stopped:
 //! "hang" takes connections and never greets, "refuse" takes none, "421" greets with that.
@@ -164,7 +164,7 @@ async fn rate(cluster: &Cluster, plan: &Plan) -> anyhow::Result<f64> {
 }
 
 /// The median of the rates of others in one cluster, and in one whose queue is empty. A machine changes from one minute to the
-/// next: they take turns.
+/// next: they take turns. (The CPU that waiting takes is missing to both.)
 async fn by_turns(cluster: &Cluster, quiet: &Cluster, plan: &Plan) -> anyhow::Result<(f64, f64)> {
     let (mut behind, mut empty) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::v1::{Class, SubmitRequest};
 use mailsim::ledger::Outcome;
-use model::ByteSize;
+use model::{ByteSize, Clock as _, SystemClock};
 use tests::{
     Api, Books, Cluster, Disk, Order, PATIENCE, Setup, eventually, flush_all, keyed, messages,
     submit_stubbornly,
@@ -39,6 +39,8 @@ const ASKED_EVERY: Duration = Duration::from_secs(6);
 const QUIET: Duration = Duration::from_secs(10);
 /// A call is given up that is not answered by then.
 const CALL: Duration = Duration::from_secs(1);
+/// Until a message is sent that is to be sent later.
+const LATER: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn a_full_stream_loses_nothing() -> anyhow::Result<()> {
@@ -113,6 +115,36 @@ async fn a_full_store_loses_nothing() -> anyhow::Result<()> {
     server.restart().await?;
     go_on(&cluster, &mut books, count).await?;
     end(cluster, &books, count).await
+}
+
+/// Ingest hears some seconds later that a nats-server is full. What is to be sent later and is refused before that may be stored all
+/// the same, with others in whose middle storage filled up.
+#[tokio::test]
+async fn a_full_store_leaves_in_doubt_what_is_to_be_sent_later() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).storing_at_most(ByteSize(STORE));
+    let cluster = unhurried(setup).start_with(0).await?;
+    let (api, url) = (cluster.api(0)?, cluster.nats_url()?);
+    let later = SystemClock.now().checked_add(LATER)?;
+    let letter_for_later = || SubmitRequest {
+        send_at: Some(api::timestamp_to_wire(later)),
+        ..tests::letter("customer@gmail.example")
+    };
+    eventually("a refusal comes in time", PATIENCE, async || {
+        broker::make_room(url, u64::from(u32::MAX)).await.ok();
+        tokio::time::sleep(ASKED_EVERY).await;
+        api.submit(letter_for_later()).await?;
+        broker::fill(url).await?;
+        match api.submit(letter_for_later()).await {
+            // Ingest knew by then.
+            Err(refused) if refused.message().contains("max_file_store") => Ok(None),
+            Err(refused) => Ok(Some(refused)),
+            Ok(_) => anyhow::bail!("accepted without room"),
+        }
+    })
+    .await
+    .map(|refused| refuses(&refused, "QUEUE_UNACKNOWLEDGED", "idempotency key"))?;
+    broker::make_room(url, u64::from(u32::MAX)).await?;
+    cluster.finish().await
 }
 
 #[tokio::test]

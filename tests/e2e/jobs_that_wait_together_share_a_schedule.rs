@@ -13,7 +13,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use model::{ByteSize, Class, Clock as _, Domain, JobId, SystemClock};
-use queue::{Queue, QueueError, Sharing, Stage, Taken};
+use queue::{Queue, Sharing, Stage, Taken};
 use rustix::process::Signal;
 use tests::{Books, Cluster, PATIENCE, Setup, eventually, letter};
 
@@ -298,7 +298,12 @@ async fn what_was_stored_together_in_part_is_not_taken_for_stored() -> anyhow::R
     let setup = Setup::new(PROGRAM).storing_at_most(ByteSize(STORE));
     let cluster = setup.saying_anything().start_with(0).await?;
     let url = cluster.nats_url()?.to_owned();
-    let queue = Queue::connect(settings_of_a_full_store(&url)).await?;
+    let queue = Queue::connect(queue::Settings {
+        ready_bytes: ByteSize(STORE / 8),
+        event_bytes: ByteSize(STORE / 8),
+        ..broker::settings(&url)
+    })
+    .await?;
     let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
     let at = after(SignedDuration::try_from(AWAY)?)?;
     let jobs: Vec<JobId> = (0..TOGETHER).map(|_| JobId::fresh()).collect();
@@ -347,60 +352,6 @@ async fn what_was_stored_together_in_part_is_not_taken_for_stored() -> anyhow::R
     .await
     .with_context(|| format!("{} are lost", stored.len()))?;
     cluster.finish().await
-}
-
-/// The same, with no room until all is answered, among jobs that are accepted: what is refused is not sent.
-#[tokio::test]
-async fn what_is_refused_is_not_stored_in_part() -> anyhow::Result<()> {
-    let setup = Setup::new(PROGRAM).storing_at_most(ByteSize(STORE));
-    let cluster = setup.saying_anything().start_with(0).await?;
-    let url = cluster.nats_url()?.to_owned();
-    let queue = Queue::connect(settings_of_a_full_store(&url)).await?;
-    let (publisher, domain) = (queue.publisher(), DOMAIN.parse::<Domain>()?);
-    // None is due together with another.
-    let soon = after(SignedDuration::from_secs(3600))?;
-    let jobs: Vec<(JobId, Timestamp)> = (0..TOGETHER)
-        .map(|number| {
-            let pause = SignedDuration::from_secs(number as i64 * 60);
-            Ok((JobId::fresh(), soon.checked_add(pause)?))
-        })
-        .collect::<anyhow::Result<_>>()?;
-    broker::fill(&url).await?;
-    broker::make_room(&url, 1).await?;
-    let schedule = |(job, at): &(JobId, Timestamp)| {
-        let payload = format!("{:>LARGE$}", job.to_string()).into();
-        publisher.schedule_first(Class::Bulk, &domain, *job, *at, payload)
-    };
-    let answers = join_all(jobs.iter().map(schedule)).await;
-
-    let mut accepted = HashSet::new();
-    for ((job, _), answer) in jobs.iter().zip(answers) {
-        match answer {
-            Ok(()) => {
-                accepted.insert(*job);
-            }
-            Err(QueueError::StorageFull(_)) => {}
-            Err(error) => bail!("{job} was answered {error}"),
-        }
-    }
-    println!("{} of {TOGETHER} accepted", accepted.len());
-    assert!(accepted.len() < TOGETHER, "all were accepted");
-    let standing = subjects(&url, "").await?;
-    for (job, _) in &jobs {
-        let (id, is_accepted) = (job.to_string(), accepted.contains(job));
-        let stands = standing.iter().any(|subject| subject.ends_with(&id));
-        assert_eq!(stands, is_accepted, "{job} stands");
-    }
-    cluster.finish().await
-}
-
-/// Of a queue that has little room.
-fn settings_of_a_full_store(url: &str) -> queue::Settings {
-    queue::Settings {
-        ready_bytes: ByteSize(STORE / 8),
-        event_bytes: ByteSize(STORE / 8),
-        ..broker::settings(url)
-    }
 }
 
 /// What stands in the streams of deferred jobs under a subject with `part` in it.

@@ -48,6 +48,16 @@ impl QueueError {
         }
     }
 
+    /// What it says of a job that is to wait. Such jobs are stored together, and in part where storage fills up in the middle
+    /// (ADR 19): one that was refused for want of room may stand all the same.
+    #[must_use]
+    pub fn of_waiting(self) -> Self {
+        match self {
+            Self::Full(_) | Self::StorageFull(_) => Self::NotKnown,
+            other => other,
+        }
+    }
+
     pub(crate) fn refused(error: impl std::fmt::Display) -> Self {
         Self::Refused(error.to_string())
     }

@@ -53,30 +53,6 @@ impl Publisher {
         self.store_waiting(lane, class, job).await
     }
 
-    /// The same for a job of which nothing was ever stored: where there is no room for its schedule none stands. It might,
-    /// where storage filled up behind it, in the middle of a batch.
-    pub async fn schedule_first(
-        &self,
-        class: Class,
-        to: &Domain,
-        job: JobId,
-        at: Timestamp,
-        payload: Bytes,
-    ) -> Result<(), QueueError> {
-        let schedule = self.schedule(class, to, job, at, payload, Sharing::WithOthers);
-        let refused = match schedule.await {
-            Err(refused @ (QueueError::Full(_) | QueueError::StorageFull(_))) => refused,
-            stored => return stored,
-        };
-        match self.purge_schedule(class, to, job).await {
-            Ok(()) => Err(refused),
-            Err(error) => {
-                tracing::warn!(%job, %error, "what was refused may be scheduled all the same");
-                Err(QueueError::NotKnown)
-            }
-        }
-    }
-
     /// Stores a job's schedule, together with others where others come with it.
     async fn store_waiting(
         &self,

@@ -147,19 +147,19 @@ impl Acceptor {
         }
         let payload = api::encode_job(job).into();
         let to = job.destination();
-        match (job.send_at, &draft.idempotency) {
-            // A repeated call stores the same job again, and a later schedule of its own replaces an earlier one.
-            (Some(at), Some(_)) => {
+        match job.send_at {
+            Some(at) => {
+                // A repeated call stores the same job again, and a later schedule of its own replaces an earlier one.
+                let sharing = match draft.idempotency {
+                    Some(_) => Sharing::Own,
+                    None => Sharing::WithOthers,
+                };
                 self.publisher
-                    .schedule(job.class, to, job.id, at, payload, Sharing::Own)
-                    .await?
+                    .schedule(job.class, to, job.id, at, payload, sharing)
+                    .await
+                    .map_err(QueueError::of_waiting)?
             }
-            (Some(at), None) => {
-                self.publisher
-                    .schedule_first(job.class, to, job.id, at, payload)
-                    .await?
-            }
-            (None, _) => self.make_ready(job, payload, earlier).await?,
+            None => self.make_ready(job, payload, earlier).await?,
         }
         let accepted = Event::of(job, EventKind::Accepted, 0, job.accepted_at);
         // The job is safe, whatever becomes of its event, which is recorded in its own time.

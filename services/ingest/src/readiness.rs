@@ -100,7 +100,7 @@ impl Readiness {
                 State::NotDurable
             }
             Err(error @ SetupError::CannotWrite { .. }) => {
-                tracing::debug!(%error, "no nats-server can write");
+                tracing::debug!(%error, "no nats-server that answered can write");
                 State::Unwritable
             }
             Err(error) => return tracing::warn!(%error, "no nats-server could be asked how it is"),
