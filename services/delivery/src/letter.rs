@@ -90,7 +90,7 @@ impl Letter {
     /// Whether no other worker sends it by now that may have been given it as well.
     pub(crate) fn is_ours(&self) -> bool {
         let is_reserved = self.reserved.as_ref().is_some_and(Reserved::is_good);
-        is_reserved || !self.held.is_to_be_reserved()
+        is_reserved || !self.held.may_be_shared()
     }
 
     /// Keeps it so, for as long as this is polled.

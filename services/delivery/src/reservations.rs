@@ -1,5 +1,4 @@
-//! Of several workers that were given the same job, because a nats-server died and forgot, or a repeated call stored it once more
-//! in another lane, one sends it (ADR 10).
+//! Of several workers that were given the same job, because a nats-server died and forgot, one sends it (ADR 10).
 //!
 //! Each reserves it in Redis before it sends it. A job that nobody else can have costs nothing.
 
@@ -63,7 +62,7 @@ impl Reservations {
     /// Reserves the job where another worker may have it as well, or says what is to be done with it instead. Without Redis
     /// both may send it.
     pub(crate) async fn make(&self, held: &InHand) -> Result<Option<Reserved>, Ended> {
-        if !held.is_to_be_reserved() {
+        if !held.may_be_shared() {
             return Ok(None);
         }
         let is_old = held.hold.may_be_shared();
