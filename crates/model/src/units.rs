@@ -57,11 +57,11 @@ impl Rate {
         f64::from(self.count) / self.period.as_secs_f64()
     }
 
-    /// The same rate shared evenly by `parts`, at least 1 part.
-    pub fn divided_by(&self, parts: u32) -> Self {
+    /// `parts` of `whole` parts of the same rate; `whole` is at least 1.
+    pub fn fraction(&self, parts: u32, whole: u32) -> Self {
         Self {
-            count: self.count,
-            period: self.period * parts.max(1),
+            count: self.count.saturating_mul(parts),
+            period: self.period.saturating_mul(whole.max(1)),
         }
     }
 }

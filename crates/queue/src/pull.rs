@@ -57,7 +57,7 @@ pub struct Pulled {
     pub payload: Bytes,
     /// Whether it may have been in other hands before: delivered more than once, or stored again by a repeated call.
     pub redelivered: bool,
-    /// Whether a broker that died may have given it to somebody else.
+    /// Whether somebody else may have it: given by a broker that died, or stored by the call that this one repeats.
     pub may_be_shared: bool,
     /// When the broker stored it, by the broker's clock.
     pub stored_at: Timestamp,
@@ -181,7 +181,7 @@ impl Puller {
         Ok(Some(Taken::Job(Pulled {
             payload: message.payload,
             redelivered: delivered > 1 || is_repeated,
-            may_be_shared: self.holds.may_have_given(stored_at),
+            may_be_shared: is_repeated || self.holds.may_have_given(stored_at),
             stored_at,
             stage: self.stage,
             overflowed: self.lane.is_overflow(),

@@ -60,6 +60,7 @@ impl Inner {
                 is_first,
             }),
             tokens,
+            is_to_be_told: claim.gate.is_to_be_told(),
         };
         self.ask(line, &claim.gate, &question).await
     }
@@ -80,6 +81,7 @@ impl Inner {
                 wanted: gate.demand(&terms),
                 class,
             }),
+            is_to_be_told: gate.is_to_be_told(),
         };
         self.ask(line, gate, &question).await
     }
@@ -94,9 +96,7 @@ impl Inner {
         let script = self.scripts.admit(self.asker(&epoch), question);
         let reply: AdmitReply = self.link.ask(line, &script).await?;
         self.remember_epoch(&reply.3);
-        if reply.4 > 0 {
-            gate.holdings().shared_by(reply.4);
-        }
+        gate.told(reply.4);
         Decision::read(&reply).ok_or(Away)
     }
 }

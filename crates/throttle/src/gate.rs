@@ -15,10 +15,14 @@ use crate::lease::{Lease, Terms};
 use crate::line::Line;
 use crate::party::Party;
 use crate::scripts::Decision;
+use crate::standing::Standing;
 use crate::{Limits, Mode, Wait};
 
 /// How long a path that nobody asks about is remembered: longer than any bucket matters.
 const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// How often a worker that uses a path is told of the others.
+const TOLD: Duration = Duration::from_millis(250);
 
 /// How long an answer that tokens are to be taken from the share stands.
 const APART: Duration = Duration::from_millis(250);
@@ -48,6 +52,8 @@ struct State {
     apart: Option<Instant>,
     limits: Limits,
     asked_at: Instant,
+    standing: Standing,
+    told_at: Option<Instant>,
 }
 
 /// This worker's own bucket, and from when on it may be used.
@@ -90,6 +96,8 @@ impl Gate {
                 apart: None,
                 limits: *limits,
                 asked_at: Instant::now(),
+                standing: Standing::Newcomer,
+                told_at: None,
             }),
             holdings: Mutex::new(Holdings::new()),
         }
@@ -214,10 +222,9 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether slot `id` is one of those this worker may keep as its share among `workers`: the oldest ones.
-    pub(crate) fn is_within_share(&self, id: SlotId, workers: u32) -> bool {
-        let share = self.limits().share(workers, workers).connections();
-        self.holdings().is_among_oldest(id, share)
+    /// Whether slot `id` is one of those this worker may keep, of a share of so many `connections`: the oldest ones.
+    pub(crate) fn is_within_share(&self, id: SlotId, share: &Limits) -> bool {
+        self.holdings().is_among_oldest(id, share.connections())
     }
 
     /// Notes whether another worker waits for one of this worker's slots.
@@ -226,6 +233,38 @@ impl Gate {
         if is_wanted {
             self.stirred.notify_waiters();
         }
+    }
+
+    /// Whether Redis is to be asked who uses the path, with the next question.
+    pub(crate) fn is_to_be_told(&self) -> bool {
+        let told_at = self.state().told_at;
+        told_at.is_none_or(|told_at| told_at.elapsed() >= TOLD)
+    }
+
+    /// Takes in what Redis told this worker of those that use the path, as `tell` in `epoch.lua` says it.
+    pub(crate) fn told(&self, told: i32) {
+        let Some(standing) = Standing::of(told) else {
+            return;
+        };
+        let mut state = self.state();
+        state.standing = standing;
+        state.told_at = Some(Instant::now());
+    }
+
+    /// This worker does not count itself among those that use the path any more, if it has not been told of them for `time`.
+    pub(crate) fn leave_after(&self, time: Duration) {
+        let mut state = self.state();
+        if state
+            .told_at
+            .is_none_or(|told_at| told_at.elapsed() >= time)
+        {
+            state.standing = Standing::Newcomer;
+        }
+    }
+
+    /// Where this worker stands among those that use the path.
+    pub(crate) fn standing(&self) -> Standing {
+        self.state().standing
     }
 
     /// The slots of the path that this worker holds.

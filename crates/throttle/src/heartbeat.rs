@@ -136,16 +136,29 @@ impl Heart {
     /// Tells Redis that this worker lives and which slots it holds.
     async fn beat(&self, line: &Line, presence: Presence) -> Result<(), Away> {
         let held = self.held();
+        let mut is_settled = false;
         if held.is_empty() {
-            return self.renew(line, presence, &[]).await;
+            is_settled = self.renew(line, presence, &[]).await?;
         }
         for part in held.chunks(RENEWED_AT_ONCE) {
-            self.renew(line, presence, part).await?;
+            is_settled = self.renew(line, presence, part).await?;
+        }
+        if is_settled {
+            self.leave_unused();
         }
         Ok(())
     }
 
-    async fn renew(&self, line: &Line, presence: Presence, held: &[Held]) -> Result<(), Away> {
+    /// Paths that this worker uses no more are left before Redis forgets that it used them.
+    fn leave_unused(&self) {
+        let unused = self.inner.settings.slot_ttl / 2;
+        for gate in self.inner.live_gates() {
+            gate.leave_after(unused);
+        }
+    }
+
+    /// Renews some slots, and answers whether Redis knows those of all workers.
+    async fn renew(&self, line: &Line, presence: Presence, held: &[Held]) -> Result<bool, Away> {
         let inner = &self.inner;
         let epoch = inner.epoch();
         let slots = held
@@ -159,28 +172,22 @@ impl Heart {
             slots,
         );
         let asked_at = Instant::now();
-        let (workers, epoch, state, sharers, wanted): BeatReply =
+        let (workers, epoch, state, told, wanted): BeatReply =
             inner.link.ask(line, &script).await?;
         inner.learn_cell(workers, state);
         inner.remember_epoch(&epoch);
-        for (slot, (sharers, is_wanted)) in held.iter().zip(sharers.into_iter().zip(wanted)) {
+        for (slot, (told, is_wanted)) in held.iter().zip(told.into_iter().zip(wanted)) {
             slot.gate.holdings().renewed(slot.id, asked_at);
             slot.gate.want_one(is_wanted);
-            // While the cell settles, others may not have told of their slots yet.
-            if state == 0 {
-                slot.gate.holdings().shared_by(sharers);
-            }
+            slot.gate.told(told);
         }
-        Ok(())
+        Ok(state == 0)
     }
 
     fn held(&self) -> Vec<Held> {
         let mut held = Vec::new();
         for gate in self.inner.live_gates() {
             let slots = gate.holdings().ids();
-            if slots.is_empty() {
-                gate.holdings().forget_sharers();
-            }
             for id in slots {
                 held.push(Held {
                     gate: Arc::clone(&gate),

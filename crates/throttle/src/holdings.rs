@@ -35,8 +35,6 @@ pub(crate) struct Holdings {
     wanted: Option<SlotId>,
     /// The most slots held at once of late, and since when.
     most: (usize, Instant),
-    /// How many workers have slots of this path, as Redis said last.
-    sharers: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -66,7 +64,6 @@ impl Holdings {
             turns: ClassTurns::default(),
             wanted: None,
             most: (0, Instant::now()),
-            sharers: None,
         }
     }
 
@@ -121,22 +118,6 @@ impl Holdings {
             self.most = (self.slots.len(), Instant::now());
         }
         self.slots.len() < self.most.0
-    }
-
-    /// Notes how many workers have slots of this path.
-    pub(crate) fn shared_by(&mut self, sharers: u32) {
-        self.sharers = Some(sharers.max(1));
-    }
-
-    /// This worker has no slot of this path, and so does not know who else has.
-    pub(crate) fn forget_sharers(&mut self) {
-        self.sharers = None;
-    }
-
-    /// Among how many workers the path is shared while Redis is away: those that had slots of it, if this one had, and
-    /// otherwise all of `workers`.
-    pub(crate) fn sharers(&self, workers: u32) -> u32 {
-        self.sharers.map_or(workers, |sharers| sharers.min(workers))
     }
 
     /// Notes whether another worker waits for one of this worker's slots. The oldest is to be given up, one at a time.

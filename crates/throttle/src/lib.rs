@@ -16,7 +16,7 @@
 //!   a site without any has the next that its worker gives up, at once where its mail is transactional and another's is
 //!   not ([`SlotGuard::is_wanted`]; `holdings.rs`);
 //! - Redis away, slow or wiped neither stops sending nor opens the throttle: a worker falls back to its share of the
-//!   limits ([`Mode::Local`]; `gate.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`). What was
+//!   limits ([`Mode::Local`]; `gate.rs`, `standing.rs`), and a wiped Redis is told from an idle one (`scripts/epoch.lua`). What was
 //!   sent meanwhile is not made up for, so a return may cost a path one burst more.
 //!
 //! Redis must not evict (`maxmemory-policy noeviction`): a bucket it forgets is a full one.
@@ -35,6 +35,7 @@ mod party;
 mod scripts;
 mod settings;
 mod slot;
+mod standing;
 mod throttle;
 mod wait;
 mod waiting;

@@ -2,6 +2,8 @@
 
 use model::Rate;
 
+use crate::standing::Standing;
+
 /// The limits of one path, for all workers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -46,16 +48,18 @@ impl Limits {
         self.connections
     }
 
-    /// What one of `workers` may do when it cannot ask the others, of whom `sharers` used the path. Never nothing, where there
-    /// is something to share.
+    /// What one of `workers` that has this standing on the path may do when it cannot ask the others. Never nothing, where there is
+    /// something to share.
     ///
-    /// The rate is shared among those that used the path: others seldom have mail for it, because lanes are leased. A
-    /// connection that is open somewhere else hurts at once, and so those are shared among all.
-    pub(crate) fn share(&self, workers: u32, sharers: u32) -> Self {
-        let (workers, sharers) = (workers.max(1), sharers.max(1));
+    /// Those that use the path have most of the rate: others seldom have mail for it, because lanes are leased. A connection
+    /// that is open somewhere else hurts at once, and so those are shared among all.
+    pub(crate) fn share(&self, workers: u32, standing: Standing) -> Self {
+        let workers = workers.max(1);
+        let (parts, whole) = standing.part(workers);
+        let burst = u64::from(self.burst) * u64::from(parts) / u64::from(whole);
         Self {
-            rate: self.rate.map(|rate| rate.divided_by(sharers)),
-            burst: (self.burst / sharers).max(1),
+            rate: self.rate.map(|rate| rate.fraction(parts, whole)),
+            burst: u32::try_from(burst).unwrap_or(self.burst).max(1),
             connections: (self.connections / workers).max(1).min(self.connections),
         }
     }
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_share_is_at_least_one_connection_and_a_slower_rate() {
-        let share = Limits::new(Some(Rate::per_second(10)), 2).share(4, 4);
+        let share = Limits::new(Some(Rate::per_second(10)), 2).share(4, Standing::Among(4));
         assert_eq!(share.connections(), 1);
         assert_eq!(share.burst(), 2);
         assert_eq!(
@@ -95,13 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_shared_among_those_who_use_the_path_and_connections_among_all() {
-        let share = Limits::new(Some(Rate::per_second(100)), 20).share(4, 1);
-        assert_eq!((share.burst(), share.connections()), (100, 5));
+    fn most_of_a_rate_is_for_those_who_use_the_path_and_connections_are_shared_among_all() {
+        let share = Limits::new(Some(Rate::per_second(100)), 20).share(4, Standing::Among(1));
+        assert_eq!((share.burst(), share.connections()), (80, 5));
     }
 
     #[test]
     fn a_closed_path_stays_closed_when_shared() {
-        assert_eq!(Limits::new(None, 0).share(3, 3).connections(), 0);
+        assert_eq!(
+            Limits::new(None, 0)
+                .share(3, Standing::Among(3))
+                .connections(),
+            0
+        );
     }
 }

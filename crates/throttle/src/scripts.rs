@@ -30,6 +30,8 @@ pub(crate) struct Question<'a> {
     pub(crate) slots_key: &'a str,
     pub(crate) slot: Option<Slot<'a>>,
     pub(crate) tokens: Option<Tokens>,
+    /// Whether the worker wants to be told of those that use the path.
+    pub(crate) is_to_be_told: bool,
 }
 
 /// A connection slot that is asked for.
@@ -59,13 +61,12 @@ pub(crate) enum Presence {
     Steady,
 }
 
-/// The verdict, the tokens granted, the wait in microseconds, the epoch, and where a slot was granted, how many workers have
-/// slots of the path.
-pub(crate) type AdmitReply = (u8, u32, u64, String, u32);
+/// The verdict, the tokens granted, the wait in microseconds, the epoch, and what the worker is told of those that use the path.
+pub(crate) type AdmitReply = (u8, u32, u64, String, i32);
 
-/// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot how many workers have slots of its
-/// path, and whether one of that path is to be given up.
-pub(crate) type BeatReply = (u32, String, u8, Vec<u32>, Vec<bool>);
+/// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot what the worker is told of those that
+/// use its path, and whether one of that path is to be given up.
+pub(crate) type BeatReply = (u32, String, u8, Vec<i32>, Vec<bool>);
 
 /// What `admit.lua` decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,8 @@ impl Scripts {
             .arg(u8::from(slot.is_first));
         let class = question.tokens.map(|tokens| tokens.class);
         call.arg(class.map_or("", Class::as_str))
-            .arg(ClassTurns::TRANSACTIONAL);
+            .arg(ClassTurns::TRANSACTIONAL)
+            .arg(u8::from(question.is_to_be_told));
         call
     }
 

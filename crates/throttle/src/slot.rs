@@ -123,15 +123,16 @@ impl SlotGuard {
     pub fn is_fresh(&self) -> bool {
         let inner = &self.claim.throttle.inner;
         let Claim { gate, id, .. } = &self.claim;
+        let is_within_share = || gate.is_within_share(*id, &inner.share(gate, &gate.limits()));
         if inner.shares_slots() {
-            return gate.is_within_share(*id, inner.workers());
+            return is_within_share();
         }
         if self.claim.is_renewed() {
             return true;
         }
         match inner.link.mode() {
             Mode::Shared => false,
-            Mode::Local => gate.is_within_share(*id, inner.workers()),
+            Mode::Local => is_within_share(),
         }
     }
 

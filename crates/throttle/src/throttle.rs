@@ -17,6 +17,7 @@ use crate::lease::Terms;
 use crate::link::{Away, Link};
 use crate::scripts::{Asker, Decision, Scripts, Tokens};
 use crate::slot::{Claim, Release};
+use crate::standing::Standing;
 use crate::{Limits, Mode, Party, Settings, SlotGuard, Wait};
 
 /// The configured address is not one of a Redis.
@@ -276,8 +277,12 @@ impl Inner {
             return Limits::new(None, limits.connections());
         }
         let workers = self.workers();
-        let sharers = gate.holdings().sharers(workers);
-        limits.share(workers, sharers)
+        // Where Redis never answered, all of the assumed workers may use it.
+        let standing = match self.epoch().is_empty() {
+            true => Standing::Among(workers),
+            false => gate.standing(),
+        };
+        limits.share(workers, standing)
     }
 
     /// What is known of `path`, whose limits are now `limits`.

@@ -10,17 +10,24 @@
 --       11 1 when this worker has no slot of the path. Where all are in use, the next one to come free is then kept for
 --       it, for as long as it goes on asking, and the worker that has the most is told to give one up
 --       12 class of the mail that the tokens are for  13 tokens for transactional mail for each for bulk, while both wait
+--       14 1 when the worker has not been told of those that use the path for a while
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
---       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, how many
---       workers have slots of the path (0 when no slot was asked for)
-local slot_ttl = tonumber(ARGV[3])
-local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+--       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, what the worker is told of those that
+--       use the path
+local id, settled, apart, are_known = epoch(KEYS[1], ARGV[1], ARGV[2])
 local slot, connections = ARGV[4], tonumber(ARGV[5])
 local interval, capacity, wanted, worth =
   ARGV[6] / 1000, tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
+local worker = ARGV[2]
+
+local function answer(verdict, tokens, wait)
+  local told = ARGV[14] == '1' and tell(KEYS[3], worker, are_known) or 0
+  return {verdict, tokens, int(math.ceil(wait)), id, told}
+end
+
 local function no(reason, wait)
-  return {reason, 0, int(math.ceil(math.max(wait, 1))), id, 0}
+  return answer(reason, 0, math.max(wait, 1))
 end
 
 local wished
@@ -53,7 +60,7 @@ end
 -- way of the answer and of the question. While bulk yields, <rate>|yielded counts what transactional mail has had since bulk
 -- began to wait, and every so many tokens one is kept for bulk.
 local urgent, yielded = KEYS[2] .. '|urgent', KEYS[2] .. '|yielded'
-local worker, class, turns = ARGV[2], ARGV[12], tonumber(ARGV[13])
+local class, turns = ARGV[12], tonumber(ARGV[13])
 local longest, late = 60000000, 200000
 
 local function others_are_urgent()
@@ -132,6 +139,6 @@ if interval > 0 and not shared then
   -- What the shares give meanwhile is not counted: the bucket is empty when rates are shared again.
   local full_at = apart + math.ceil(capacity * interval)
   redis.call('SET', KEYS[2], int(full_at), 'PX', int(math.ceil((full_at - now) / 1000) + 1000))
-  return {3, 0, int(math.ceil(apart - now)), id, 0}
+  return answer(3, 0, apart - now)
 end
-return {0, granted, 0, id, slot ~= '' and sharers(KEYS[3]) or 0}
+return answer(0, granted, 0)

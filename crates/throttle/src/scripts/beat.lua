@@ -6,10 +6,9 @@
 -- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker  5 whether it comes back from an outage (1, 0),
 --       then each slot
 -- Reply live workers, epoch, state (0 settled, 1 rates are kept apart, 2 the cell settles after a wipe), then for each
---       slot how many workers have slots of its path or wait for one, then for each slot 1 where this worker is to give
---       one of the path up: it has the most, and another one has none and waits
-local slot_ttl = tonumber(ARGV[3])
-local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2], slot_ttl)
+--       slot what this worker is told of those that use its path, then for each slot 1 where this worker is to give one of the
+--       path up: it has the most, and another one has none and waits
+local id, settled, apart, are_known = epoch(KEYS[1], ARGV[1], ARGV[2])
 if ARGV[5] == '1' then
   apart = now + slot_ttl
   redis.call('HSET', KEYS[1], 'apart', int(apart))
@@ -28,17 +27,16 @@ for index = 3, #KEYS do
   end
 end
 
-local counts, wanted = {}, {}
+local told, wanted = {}, {}
 for index = 3, #KEYS do
   local slot = index - 2
   if KEYS[index] == KEYS[index - 1] then
-    counts[slot], wanted[slot] = counts[slot - 1], wanted[slot - 1]
+    told[slot], wanted[slot] = told[slot - 1], wanted[slot - 1]
   else
-    local count, most = sharers(KEYS[index])
+    local _, most = sharers(KEYS[index])
     local wisher = redis.call('GET', wish(KEYS[index]))
-    -- One that waits for a slot will have some of the path when it asks nobody any more.
-    counts[slot] = wisher and wisher ~= ARGV[4] and count + 1 or count
+    told[slot] = tell(KEYS[index], ARGV[4], are_known)
     wanted[slot] = wisher and wisher ~= ARGV[4] and most == ARGV[4] and 1 or 0
   end
 end
-return {redis.call('ZCARD', KEYS[2]), id, settled > 0 and 2 or apart > 0 and 1 or 0, counts, wanted}
+return {redis.call('ZCARD', KEYS[2]), id, settled > 0 and 2 or apart > 0 and 1 or 0, told, wanted}

@@ -5,6 +5,7 @@
 -- one slot_ttl: slots are only renewed, so that every holder can come back first, and rates are kept apart, by each
 -- worker's share. A worker that comes back from an outage keeps the cell apart for as long: others may still be away, and
 -- go on by their shares, which together with the whole rate for those who are back would be too much.
+local slot_ttl = tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
@@ -38,8 +39,42 @@ local function wish(slots)
   return slots .. '|wish'
 end
 
--- Answers the epoch, until when the cell settles, and until when rates are kept apart (0 when not).
-local function epoch(key, remembered, proposed, slot_ttl)
+-- Tells a worker that uses a path how many do, itself among them. It counts itself in once each of the others was told of as
+-- many, and from then on, as long as it asks before it is forgotten. Answers that number; before it is in, its negative; and 0,
+-- which says nothing, while not all that use the path may have said so.
+-- <slots>|users holds them by expiry, <slots>|told what each was told last.
+local function tell(slots, worker, are_known)
+  if not are_known then
+    return 0
+  end
+  local users, told = slots .. '|users', slots .. '|told'
+  redis.call('ZREMRANGEBYSCORE', users, '-inf', int(now))
+  -- Nobody is remembered for so long: this was written before the clock went back.
+  redis.call('ZREMRANGEBYSCORE', users, int(now + slot_ttl + 1000000), '+inf')
+  redis.call('ZADD', users, int(now + slot_ttl), worker)
+  local count, knowing, own = redis.call('ZCARD', users), 1, 0
+  local before = redis.call('HGETALL', told)
+  for index = 1, #before, 2 do
+    local other, of = before[index], tonumber(before[index + 1])
+    if other == worker then
+      own = of
+    elseif not redis.call('ZSCORE', users, other) then
+      redis.call('HDEL', told, other)
+    elseif math.abs(of) >= count then
+      knowing = knowing + 1
+    end
+  end
+  local answer = (own > 0 or knowing == count) and count or -count
+  redis.call('HSET', told, worker, answer)
+  local ttl = int(math.ceil(slot_ttl / 1000) + 1000)
+  redis.call('PEXPIRE', users, ttl)
+  redis.call('PEXPIRE', told, ttl)
+  return answer
+end
+
+-- Answers the epoch, until when the cell settles, until when rates are kept apart (0 when not), and whether all workers have had
+-- the time to say what they use: not while either is so, nor while Redis is new, which may be one that was wiped.
+local function epoch(key, remembered, proposed)
   local id, born, wiped, apart = unpack(redis.call('HMGET', key, 'id', 'born', 'wiped', 'apart'))
   if not id then
     id, born, wiped = proposed, int(now), remembered ~= '' and '1' or '0'
@@ -53,14 +88,14 @@ local function epoch(key, remembered, proposed, slot_ttl)
     apart = 0
   end
   if now >= settled or now < tonumber(born) then
-    return id, 0, apart
+    return id, 0, apart, apart == 0
   end
   if wiped == '0' and remembered ~= '' and remembered ~= id then
     wiped = '1'
     redis.call('HSET', key, 'wiped', wiped)
   end
   if wiped ~= '1' then
-    return id, 0, apart
+    return id, 0, apart, false
   end
-  return id, settled, math.max(settled, apart)
+  return id, settled, math.max(settled, apart), false
 end

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throttle::{Mode, Reason, Settings};
+use throttle::{Limits, Mode, Reason, Settings};
 use tokio::time::Instant;
 
 use crate::server::RedisServer;
@@ -58,9 +58,9 @@ async fn a_killed_redis_leaves_each_worker_its_share() {
     for _ in 0..6 {
         two.token(&path("big"), &limits).await;
     }
-    // An empty bucket at half of 20/s: 8 tokens take 800 ms.
+    // An empty bucket at a fifth of 20/s, which is for whoever did not use the path: 8 tokens take 2 s.
     assert!(
-        start.elapsed() > Duration::from_millis(780),
+        start.elapsed() > Duration::from_millis(1980),
         "{:?}",
         start.elapsed()
     );
@@ -69,32 +69,102 @@ async fn a_killed_redis_leaves_each_worker_its_share() {
     two.reach(Mode::Shared).await;
 }
 
-/// Who has every connection is alone on the path, but not for long.
-#[tokio::test]
-async fn one_that_waits_for_a_connection_is_left_its_share_of_the_rate() {
-    let mut server = RedisServer::start();
-    let one = Worker::join(&server, "one").await;
-    let two = Worker::join(&server, "two").await;
-    let limits = limits("20/s", 1).with_burst(1);
-    let slot = one.open(&path("big"), &limits).await.unwrap();
-    two.open(&path("big"), &limits).await.unwrap_err();
-    let end = Instant::now() + SLOT_TTL;
-    while !slot.is_wanted() {
-        assert!(Instant::now() < end, "nobody is known to wait");
+async fn two_that_know_of_each_other(server: &RedisServer) -> [Worker; 2] {
+    let one = Worker::join(server, "one").await;
+    // A new Redis may be one that was wiped, and tells nobody of anybody.
+    tokio::time::sleep(SLOT_TTL).await;
+    let two = Worker::join(server, "two").await;
+    let end = Instant::now() + SLOT_TTL * 2;
+    while [&one, &two].map(|worker| worker.workers()) != [2, 2] {
+        assert!(Instant::now() < end, "they do not hear of each other");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    [one, two]
+}
+
+/// What of a rate of 100 a second two workers use, in parts of it, within two seconds after Redis was killed.
+async fn used_without(
+    server: &mut RedisServer,
+    workers: [&Worker; 2],
+    limits: &Limits,
+) -> [f64; 2] {
     server.kill();
-    one.reach(Mode::Local).await;
+    let (start, time) = (Instant::now(), Duration::from_secs(2));
+    let there = &path("big");
+    let taken = workers.map(|worker| async move {
+        let mut taken = 0;
+        let end = tokio::time::sleep_until(start + time);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return f64::from(taken) / time.as_secs_f64() / 100.0,
+                () = worker.token(there, limits) => taken += 1,
+            }
+        }
+    });
+    let [one, two] = taken;
+    let (one, two) = tokio::join!(one, two);
+    [one, two]
+}
+
+#[tokio::test]
+async fn one_that_used_a_path_alone_keeps_most_of_its_rate_and_leaves_some_to_whoever_comes() {
+    let mut server = RedisServer::start();
+    let [one, two] = two_that_know_of_each_other(&server).await;
+    let limits = limits("100/s", 1).with_burst(1);
+    let _slot = one.open(&path("big"), &limits).await.unwrap();
+    // It waits for a connection, and goes on without when nobody can be asked.
+    two.open(&path("big"), &limits).await.unwrap_err();
+    let used = used_without(&mut server, [&one, &two], &limits).await;
+    assert!(used[0] > 0.7 && used[1] > 0.1, "{used:?}");
+    assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
+}
+
+#[tokio::test]
+async fn one_of_which_the_others_cannot_know_yet_has_what_is_left_for_newcomers() {
+    let mut server = RedisServer::start();
+    let [one, two] = two_that_know_of_each_other(&server).await;
+    let limits = limits("100/s", 4).with_burst(1);
+    let _slot = one.open(&path("big"), &limits).await.unwrap();
+    let _later = two.open_soon(&path("big"), &limits).await;
+    let used = used_without(&mut server, [&one, &two], &limits).await;
+    assert!(used.iter().all(|used| *used > 0.1), "{used:?}");
+    assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
+}
+
+#[tokio::test]
+async fn one_that_has_not_used_a_path_for_a_while_leaves_it_to_those_who_do() {
+    let mut server = RedisServer::start();
+    let [one, two] = two_that_know_of_each_other(&server).await;
+    let limits = limits("100/s", 4).with_burst(1);
+    let _slot = one.open_soon(&path("big"), &limits).await;
+    drop(two.open_soon(&path("big"), &limits).await);
     let start = Instant::now();
-    for _ in 0..12 {
+    while start.elapsed() < SLOT_TTL * 2 {
         one.token(&path("big"), &limits).await;
     }
-    // At half of 20/s; the whole rate takes 600 ms.
-    assert!(
-        start.elapsed() > Duration::from_millis(900),
-        "{:?}",
-        start.elapsed()
-    );
+    let used = used_without(&mut server, [&one, &two], &limits).await;
+    assert!(used[0] > 0.7 && used[1] > 0.1, "{used:?}");
+    assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
+}
+
+#[tokio::test]
+async fn two_that_used_a_path_together_have_an_even_share_of_all_of_it() {
+    let mut server = RedisServer::start();
+    let [one, two] = two_that_know_of_each_other(&server).await;
+    let limits = limits("100/s", 4).with_burst(1);
+    let _slots = [
+        one.open_soon(&path("big"), &limits).await,
+        two.open_soon(&path("big"), &limits).await,
+    ];
+    // Each asks, and hears of the other.
+    let (there, start) = (path("big"), Instant::now());
+    while start.elapsed() < Duration::from_millis(600) {
+        tokio::join!(one.token(&there, &limits), two.token(&there, &limits));
+    }
+    let used = used_without(&mut server, [&one, &two], &limits).await;
+    assert!(used.iter().all(|used| *used > 0.4), "{used:?}");
+    assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
 }
 
 #[tokio::test]

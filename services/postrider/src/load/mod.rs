@@ -144,7 +144,7 @@ async fn one_stream(
 /// Ticks at one stream's part of the rate.
 fn pace(rate: Rate, streams: usize) -> tokio::time::Interval {
     let parts = u32::try_from(streams).unwrap_or(u32::MAX);
-    let mut ticks = tokio::time::interval(rate.divided_by(parts).interval());
+    let mut ticks = tokio::time::interval(rate.fraction(1, parts).interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     ticks
 }
