@@ -4,16 +4,20 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use futures_util::future::try_join_all;
 use model::{Class, Domain, JobId};
-use queue::{Lane, Pulled, Queue, Stage, Taken};
-use tests::{Books, PATIENCE, Setup, letter};
+use queue::{Lane, Pulled, Queue, Settings, Stage, Taken};
+use tests::{Books, PATIENCE, Setup, letter, submit_all};
 
 use super::PROGRAM;
 use super::broker;
 use super::drained::drained;
 
 const COPIES: usize = 5;
+/// Messages of calls that are repeated.
+const REPEATED: usize = 20;
 const CLASS: Class = Class::Transactional;
 
 #[tokio::test]
@@ -62,6 +66,76 @@ async fn a_job_that_a_repeated_call_stores_after_its_end_is_not_sent_again() -> 
     drained(&url).await?;
     assert_eq!(cluster.ledger()?.len(), 1);
     cluster.finish().await
+}
+
+/// A call stored jobs in the overflow lane, was not answered, and was repeated: workers that share the lanes come to both copies at
+/// the same moment.
+#[tokio::test]
+async fn a_job_that_a_repeated_call_stores_beside_it_is_sent_once() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).configured(|config| config.nats.lanes = 1);
+    let mut cluster = setup.start_with(0).await?;
+    let api = cluster.api(0)?;
+    let mut books = Books::default();
+    // Every reply comes late: either copy is in hand before the other is sent.
+    let letters = (0..REPEATED).map(|_| letter("slow@gmail.example"));
+    submit_all(&api, letters, |answer| books.accepted(answer)).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let queue = Queue::connect(Settings {
+        hashed_lanes: 1,
+        ..broker::settings(&url)
+    })
+    .await?;
+    let payloads = all_taken(&queue).await?;
+
+    let workers = ["worker-1", "worker-2"];
+    for worker in workers {
+        cluster.stack()?.start_worker(worker)?;
+    }
+    cluster.shared_out(&workers, PATIENCE).await?;
+    tokio::time::sleep(SETTLED_IN).await;
+    let (publisher, domain) = (queue.publisher(), "gmail.example".parse::<Domain>()?);
+    let own = queue.lanes().lane(&domain, JobId::fresh());
+    let overflow = queue
+        .lanes()
+        .overflow(&api::decode_job(payloads[0].clone())?.tenant);
+    let stored = payloads.iter().map(|payload| async {
+        let (first, again) = (payload.clone(), payload.clone());
+        tokio::try_join!(
+            publisher.ready(overflow, CLASS, &domain, JobId::fresh(), first),
+            publisher.ready_again(own, CLASS, &domain, JobId::fresh(), again),
+        )
+    });
+    try_join_all(stored).await?;
+    let mut events = cluster.api(0)?.events().await?;
+    books
+        .read_until_ended(REPEATED, &mut events, PATIENCE)
+        .await?;
+    drained(&url).await?;
+    let sent = cluster.ledger()?.len();
+    assert_eq!(sent, REPEATED, "{} were sent twice", sent - REPEATED);
+    cluster.finish().await
+}
+
+/// The payloads of all ready jobs, which are settled.
+async fn all_taken(queue: &Queue) -> anyhow::Result<Vec<Bytes>> {
+    let (holds, _) = queue.holds();
+    let mut payloads = Vec::new();
+    for lane in queue.lanes().lanes() {
+        let puller = queue.puller(lane, CLASS, Stage::Ready, &holds).await?;
+        loop {
+            let taken: Vec<Taken> = puller.pull(250).await?.try_collect().await?;
+            if taken.is_empty() {
+                break;
+            }
+            for taken in taken {
+                let Taken::Job(job) = taken else { continue };
+                payloads.push(job.payload.clone());
+                job.hold.settle_now().await;
+            }
+        }
+    }
+    holds.flush().await;
+    Ok(payloads)
 }
 
 /// Stores the one job there is again and again, each time under another id.

@@ -72,6 +72,7 @@ async fn send(
         let cancelled = Judge::cancelled(&held.job, sender.clock.now());
         return Ended::Settle(Box::new(cancelled));
     }
+    letter.refresh(sender).await;
     let result = transact(sender, connection, letter, next).await;
     // A fresh connection that fails so is an attempt, or the job would go from one to the next for ever.
     if is_first == IsFirst::No && has_been_ended(&result) {

@@ -90,7 +90,13 @@ impl Letter {
     /// Whether no other worker sends it by now that may have been given it as well.
     pub(crate) fn is_ours(&self) -> bool {
         let is_reserved = self.reserved.as_ref().is_some_and(Reserved::is_good);
-        is_reserved || !self.held.may_be_shared()
+        is_reserved || !self.held.is_to_be_reserved()
+    }
+
+    /// Asks once more, where it was written a while ago.
+    pub(crate) async fn refresh(&self, sender: &Sender) {
+        let reserved = self.reserved.as_ref();
+        sender.reservations.refresh(&self.held.job, reserved).await;
     }
 
     /// Keeps it so, for as long as this is polled.

@@ -1,4 +1,5 @@
-//! Of several workers that were given the same job, because a nats-server died and forgot, one sends it (ADR 10).
+//! Of several workers that were given the same job, because a nats-server died and forgot, or a repeated call stored it once more
+//! in another lane, one sends it (ADR 10).
 //!
 //! Each reserves it in Redis before it sends it. A job that nobody else can have costs nothing.
 
@@ -18,6 +19,8 @@ use crate::settle::InHand;
 const LATER: Duration = Duration::from_secs(2);
 /// When Redis is asked again that did not answer: once it may have been merely late.
 const PAUSE: Duration = Duration::from_millis(1200);
+/// How long an answer may take that is not waited for: no longer than a limit may be late.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// The share of its time that must be left when a reservation is relied on.
 const MARGIN: u32 = 3;
 
@@ -31,6 +34,13 @@ pub(crate) struct Reservations {
     is_away: AtomicBool,
 }
 
+/// Whether a Redis that does not answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    Once,
+}
+
 /// A reservation.
 #[derive(Debug)]
 pub(crate) struct Reserved {
@@ -42,7 +52,12 @@ pub(crate) struct Reserved {
 impl Reserved {
     /// Whether it holds for a while yet.
     pub(crate) fn is_good(&self) -> bool {
-        Instant::now() < *self.until()
+        !self.remains().is_zero()
+    }
+
+    /// For how long it is relied on.
+    fn remains(&self) -> Duration {
+        self.until().saturating_duration_since(Instant::now())
     }
 
     fn until(&self) -> MutexGuard<'_, Instant> {
@@ -62,12 +77,17 @@ impl Reservations {
     /// Reserves the job where another worker may have it as well, or says what is to be done with it instead. Without Redis
     /// both may send it.
     pub(crate) async fn make(&self, held: &InHand) -> Result<Option<Reserved>, Ended> {
-        if !held.may_be_shared() {
+        if !held.is_to_be_reserved() {
             return Ok(None);
         }
         let is_old = held.hold.may_be_shared();
         let asked = Instant::now();
-        let is_made = match self.ask(&held.job).await {
+        // A whole campaign comes through an overflow lane, and each of its jobs has its token by now: what waits here leaves in a burst.
+        let patience = match held.may_be_shared() {
+            true => Patience::Once,
+            false => Patience::None,
+        };
+        let is_made = match self.ask(&held.job, patience).await {
             Some(false) if is_old => return Err(Ended::Leave),
             Some(false) => return Err(Ended::Postpone(LATER)),
             Some(true) => true,
@@ -84,12 +104,26 @@ impl Reservations {
         };
         loop {
             tokio::time::sleep(self.ttl / MARGIN).await;
-            let asked = Instant::now();
-            let reserving = self.history.reserve(job.id, self.ttl).await;
-            if reserving.unwrap_or(true) {
-                *reserved.until() = self.relied_on(asked);
-            }
+            self.prolong(job, reserved).await;
         }
+    }
+
+    /// Prolongs a reservation that is not new any more: its job waited for the one before.
+    pub(crate) async fn refresh(&self, job: &Job, reserved: Option<&Reserved>) {
+        if let Some(reserved) = reserved
+            && reserved.remains() < self.ttl / 2
+        {
+            self.prolong(job, reserved).await;
+        }
+    }
+
+    async fn prolong(&self, job: &Job, reserved: &Reserved) {
+        let asked = Instant::now();
+        *reserved.until() = match self.history.reserve(job.id, self.ttl).await {
+            // Another has it, or it has ended.
+            Ok(false) => asked,
+            Ok(true) | Err(_) => self.relied_on(asked),
+        };
     }
 
     /// Gives up a reservation of a job that was not sent.
@@ -107,8 +141,19 @@ impl Reservations {
         asked + self.ttl - self.ttl / MARGIN
     }
 
-    /// Whether this worker has the job now; `None` where Redis does not answer. That is waited for once.
-    async fn ask(&self, job: &Job) -> Option<bool> {
+    /// Whether this worker has the job now; `None` where Redis does not answer.
+    async fn ask(&self, job: &Job, patience: Patience) -> Option<bool> {
+        match patience {
+            Patience::None => {
+                let reserving = self.history.reserve(job.id, self.ttl);
+                tokio::time::timeout(AT_ONCE, reserving).await.ok()?.ok()
+            }
+            Patience::Once => self.ask_twice(job).await,
+        }
+    }
+
+    /// The same, asking again where Redis may have been merely late.
+    async fn ask_twice(&self, job: &Job) -> Option<bool> {
         let mut answer = self.history.reserve(job.id, self.ttl).await;
         if let Err(error) = &answer
             && !self.is_away.load(Ordering::Relaxed)

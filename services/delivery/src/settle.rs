@@ -43,7 +43,7 @@ pub(crate) struct InHand {
     pub(crate) copy: OnlyCopy,
     pub(crate) stage: Stage,
     pub(crate) redelivered: bool,
-    /// Whether a nats-server that died may have given it to another worker before.
+    /// Whether another worker may have been given it, or a copy that an earlier call stored.
     pub(crate) may_have_been_given: bool,
     /// When the broker stored it.
     pub(crate) stored_at: Timestamp,
@@ -59,6 +59,11 @@ impl InHand {
     /// Whether there may be another copy of it, or another worker that has this one.
     fn may_have_twin(&self) -> bool {
         self.redelivered || self.may_be_shared()
+    }
+
+    /// Whether another worker may be about to send it, or its twin.
+    pub(crate) fn is_to_be_reserved(&self) -> bool {
+        self.overflowed || self.may_be_shared()
     }
 
     /// Whether another worker may have been given it as well, before or since.
