@@ -46,7 +46,7 @@ isolation: tools ## Time other tenants' mail beside a quiet cluster while provid
 	  a_provider_that_hangs a_campaign_delays
 
 backlog: tools ## A million messages behind a stopped provider, then a campaign of a million: half an hour each, 25 GB of disk
-	POSTRIDER_BACKLOG_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
+	GOGC=400 POSTRIDER_BACKLOG_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} \
 	POSTRIDER_CAMPAIGN_MESSAGES=$${POSTRIDER_BACKLOG_MESSAGES:-1000000} POSTRIDER_TEST_NOISE=0 \
 	  cargo test --release --package tests --test e2e -- --nocapture --test-threads 1 a_backlog_costs a_campaign_delays
 
