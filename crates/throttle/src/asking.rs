@@ -60,7 +60,7 @@ impl Inner {
                 is_first,
             }),
             tokens,
-            is_to_be_told: claim.gate.is_to_be_told(),
+            told: claim.gate.told_before(),
         };
         self.ask(line, &claim.gate, &question).await
     }
@@ -81,7 +81,7 @@ impl Inner {
                 wanted: gate.demand(&terms),
                 class,
             }),
-            is_to_be_told: gate.is_to_be_told(),
+            told: gate.told_before(),
         };
         self.ask(line, gate, &question).await
     }

@@ -52,7 +52,8 @@ struct State {
     apart: Option<Instant>,
     limits: Limits,
     asked_at: Instant,
-    standing: Standing,
+    /// How many use the path, as Redis said last: negative where this worker does not count itself in yet.
+    told: i32,
     told_at: Option<Instant>,
 }
 
@@ -96,7 +97,7 @@ impl Gate {
                 apart: None,
                 limits: *limits,
                 asked_at: Instant::now(),
-                standing: Standing::Newcomer,
+                told: 0,
                 told_at: None,
             }),
             holdings: Mutex::new(Holdings::new()),
@@ -235,20 +236,20 @@ impl Gate {
         }
     }
 
-    /// Whether Redis is to be asked who uses the path, with the next question.
-    pub(crate) fn is_to_be_told(&self) -> bool {
-        let told_at = self.state().told_at;
-        told_at.is_none_or(|told_at| told_at.elapsed() >= TOLD)
+    /// What Redis said last of those that use the path, if it is to be asked again.
+    pub(crate) fn told_before(&self) -> Option<i32> {
+        let state = self.state();
+        let is_new = state.told_at.is_some_and(|at| at.elapsed() < TOLD);
+        (!is_new).then_some(state.told)
     }
 
-    /// Takes in what Redis told this worker of those that use the path, as `tell` in `epoch.lua` says it.
+    /// Takes in what Redis said of those that use the path; 0 says nothing.
     pub(crate) fn told(&self, told: i32) {
-        let Some(standing) = Standing::of(told) else {
-            return;
-        };
-        let mut state = self.state();
-        state.standing = standing;
-        state.told_at = Some(Instant::now());
+        if told != 0 {
+            let mut state = self.state();
+            state.told = told;
+            state.told_at = Some(Instant::now());
+        }
     }
 
     /// This worker does not count itself among those that use the path any more, if it has not been told of them for `time`.
@@ -258,13 +259,13 @@ impl Gate {
             .told_at
             .is_none_or(|told_at| told_at.elapsed() >= time)
         {
-            state.standing = Standing::Newcomer;
+            state.told = 0;
         }
     }
 
     /// Where this worker stands among those that use the path.
     pub(crate) fn standing(&self) -> Standing {
-        self.state().standing
+        Standing::of(self.state().told)
     }
 
     /// The slots of the path that this worker holds.

@@ -157,7 +157,7 @@ impl Heart {
         }
     }
 
-    /// Renews some slots, and answers whether Redis knows those of all workers.
+    /// Renews some slots, and answers whether the cell is settled and rates are shared.
     async fn renew(&self, line: &Line, presence: Presence, held: &[Held]) -> Result<bool, Away> {
         let inner = &self.inner;
         let epoch = inner.epoch();
@@ -172,14 +172,12 @@ impl Heart {
             slots,
         );
         let asked_at = Instant::now();
-        let (workers, epoch, state, told, wanted): BeatReply =
-            inner.link.ask(line, &script).await?;
+        let (workers, epoch, state, wanted): BeatReply = inner.link.ask(line, &script).await?;
         inner.learn_cell(workers, state);
         inner.remember_epoch(&epoch);
-        for (slot, (told, is_wanted)) in held.iter().zip(told.into_iter().zip(wanted)) {
+        for (slot, is_wanted) in held.iter().zip(wanted) {
             slot.gate.holdings().renewed(slot.id, asked_at);
             slot.gate.want_one(is_wanted);
-            slot.gate.told(told);
         }
         Ok(state == 0)
     }

@@ -30,8 +30,8 @@ pub(crate) struct Question<'a> {
     pub(crate) slots_key: &'a str,
     pub(crate) slot: Option<Slot<'a>>,
     pub(crate) tokens: Option<Tokens>,
-    /// Whether the worker wants to be told of those that use the path.
-    pub(crate) is_to_be_told: bool,
+    /// What the worker was told last of those that use the path; none where that was just now.
+    pub(crate) told: Option<i32>,
 }
 
 /// A connection slot that is asked for.
@@ -61,12 +61,12 @@ pub(crate) enum Presence {
     Steady,
 }
 
-/// The verdict, the tokens granted, the wait in microseconds, the epoch, and what the worker is told of those that use the path.
+/// The verdict, the tokens granted, the wait in microseconds, the epoch, and how many workers use the path: negative where this one
+/// does not count itself in yet, 0 where it is not told.
 pub(crate) type AdmitReply = (u8, u32, u64, String, i32);
 
-/// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot what the worker is told of those that
-/// use its path, and whether one of that path is to be given up.
-pub(crate) type BeatReply = (u32, String, u8, Vec<i32>, Vec<bool>);
+/// The number of live workers, the epoch, its state as in `beat.lua`, and for each slot whether one of its path is to be given up.
+pub(crate) type BeatReply = (u32, String, u8, Vec<bool>);
 
 /// What `admit.lua` decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Scripts {
         let class = question.tokens.map(|tokens| tokens.class);
         call.arg(class.map_or("", Class::as_str))
             .arg(ClassTurns::TRANSACTIONAL)
-            .arg(u8::from(question.is_to_be_told));
+            .arg(question.told.map_or(String::new(), |told| told.to_string()));
         call
     }
 

@@ -13,12 +13,11 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// What `told` says, an answer of `tell` in `epoch.lua`; none where it says nothing.
-    pub(crate) fn of(told: i32) -> Option<Self> {
-        match told {
-            0 => None,
-            ..0 => Some(Self::Newcomer),
-            1.. => Some(Self::Among(told.unsigned_abs())),
+    /// What `told` says, the last answer of `admit.lua`.
+    pub(crate) fn of(told: i32) -> Self {
+        match u32::try_from(told) {
+            Ok(sharers) if sharers > 0 => Self::Among(sharers),
+            Ok(_) | Err(_) => Self::Newcomer,
         }
     }
 

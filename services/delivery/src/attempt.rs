@@ -73,6 +73,11 @@ async fn send(
         return Ended::Settle(Box::new(cancelled));
     }
     letter.refresh(sender).await;
+    if !letter.is_ours() {
+        // What went ahead of it is taken back; it has to be reserved first.
+        connection.session.withdraw().await;
+        return Ended::PutBack;
+    }
     let result = transact(sender, connection, letter, next).await;
     // A fresh connection that fails so is an attempt, or the job would go from one to the next for ever.
     if is_first == IsFirst::No && has_been_ended(&result) {

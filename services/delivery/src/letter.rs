@@ -87,7 +87,7 @@ impl Letter {
         [&self.held.job.recipient_header, &self.body]
     }
 
-    /// Whether no other worker sends it by now that may have been given it as well.
+    /// Whether no other worker sends it by now that may have been given it as well, or its twin.
     pub(crate) fn is_ours(&self) -> bool {
         let is_reserved = self.reserved.as_ref().is_some_and(Reserved::is_good);
         is_reserved || !self.held.is_to_be_reserved()
@@ -147,7 +147,7 @@ async fn write(sender: &Sender, held: &InHand) -> Result<(Envelope, Bytes), Ende
     Ok((envelope, body))
 }
 
-/// Reserves a job that another worker may have been given as well.
+/// Reserves a job that another worker may have been given as well, or its twin.
 async fn reserve(sender: &Sender, held: &InHand) -> Result<Option<Reserved>, Ended> {
     tokio::select! {
         reserved = sender.reservations.make(held) => reserved,

@@ -74,8 +74,8 @@ impl Reservations {
         }
     }
 
-    /// Reserves the job where another worker may have it as well, or says what is to be done with it instead. Without Redis
-    /// both may send it.
+    /// Reserves the job where another worker may have it as well, or its twin, or says what is to be done with it instead. Without
+    /// Redis both may send it.
     pub(crate) async fn make(&self, held: &InHand) -> Result<Option<Reserved>, Ended> {
         if !held.is_to_be_reserved() {
             return Ok(None);
@@ -102,6 +102,10 @@ impl Reservations {
         let Some(reserved) = reserved else {
             return std::future::pending().await;
         };
+        if !reserved.is_made {
+            // Redis may have been late, and says no before the final dot.
+            self.prolong(job, reserved).await;
+        }
         loop {
             tokio::time::sleep(self.ttl / MARGIN).await;
             self.prolong(job, reserved).await;

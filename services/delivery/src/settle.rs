@@ -56,8 +56,9 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
-    /// Whether there may be another copy of it, or another worker that has this one.
-    fn may_have_twin(&self) -> bool {
+    /// Whether it may have been in other hands, or be there now. What came through an overflow lane seldom was: a whole campaign
+    /// comes so, and would have a schedule for each job.
+    fn may_have_been_had(&self) -> bool {
         self.redelivered || self.may_be_shared()
     }
 
@@ -66,14 +67,14 @@ impl InHand {
         self.overflowed || self.may_be_shared()
     }
 
-    /// Whether another worker may have been given it as well, before or since.
+    /// Whether another worker may have been given it as well, or an earlier call's copy, before or since.
     pub(crate) fn may_be_shared(&self) -> bool {
         self.may_have_been_given || self.hold.may_be_shared()
     }
 
     /// Whether its next schedule may be one with others': not where it may have a twin, whose schedule its own replaces.
     fn sharing(&self) -> Sharing {
-        match self.may_have_twin() {
+        match self.may_have_been_had() {
             true => Sharing::Own,
             false => Sharing::WithOthers,
         }
@@ -343,7 +344,7 @@ impl Settler {
         let remaining = self.clock.now().duration_until(held.job.expires_at);
         let remaining = Duration::try_from(remaining).unwrap_or_default();
         match held.stage {
-            Stage::Ready if !held.may_have_twin() => MARKER_TTL,
+            Stage::Ready if !held.may_have_been_had() => MARKER_TTL,
             Stage::Ready if !held.redelivered => SHARED_MARKER_TTL,
             Stage::Ready | Stage::Deferred => MARKER_TTL.max(remaining),
         }

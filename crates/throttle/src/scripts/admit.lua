@@ -10,10 +10,10 @@
 --       11 1 when this worker has no slot of the path. Where all are in use, the next one to come free is then kept for
 --       it, for as long as it goes on asking, and the worker that has the most is told to give one up
 --       12 class of the mail that the tokens are for  13 tokens for transactional mail for each for bulk, while both wait
---       14 1 when the worker has not been told of those that use the path for a while
+--       14 what this worker was told last of those that use the path, as in the reply; '' when that was just now
 -- Reply verdict (0 granted, 1 rate limited, 2 connections in use, 3 the slot is granted and tokens are taken from the
---       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, what the worker is told of those that
---       use the path
+--       worker's own share), tokens, wait (us; with 3, for how long that holds), epoch, how many workers use the path, this
+--       one among them: negative where it does not count itself in yet, 0 where it is not told
 local id, settled, apart, are_known = epoch(KEYS[1], ARGV[1], ARGV[2])
 local slot, connections = ARGV[4], tonumber(ARGV[5])
 local interval, capacity, wanted, worth =
@@ -21,9 +21,39 @@ local interval, capacity, wanted, worth =
 
 local worker = ARGV[2]
 
+-- Notes that this worker uses the path, and how many do. It counts itself in once each of the others has heard of as many, and from
+-- then on as long as it asks before it is forgotten: so those that are in are never more than each of them has heard of.
+-- <slots>|users holds them by expiry, <slots>|told of how many each has heard, at least.
+local function told(own)
+  local users, heard = KEYS[3] .. '|users', KEYS[3] .. '|told'
+  local ttl = int(math.ceil(slot_ttl / 1000) + 1000)
+  redis.call('ZREMRANGEBYSCORE', users, '-inf', int(now))
+  -- Nobody is remembered for so long: this was written before the clock went back.
+  redis.call('ZREMRANGEBYSCORE', users, int(now + slot_ttl + 1000000), '+inf')
+  local is_new = redis.call('ZADD', users, int(now + slot_ttl), worker) == 1
+  redis.call('PEXPIRE', users, ttl)
+  if not are_known then
+    return 0
+  end
+  local count, knowing = redis.call('ZCARD', users), 1
+  local each = redis.call('HGETALL', heard)
+  for index = 1, #each, 2 do
+    local other, of = each[index], tonumber(each[index + 1])
+    if not redis.call('ZSCORE', users, other) then
+      redis.call('HDEL', heard, other)
+    elseif other ~= worker and of >= count then
+      knowing = knowing + 1
+    end
+  end
+  redis.call('HSET', heard, worker, math.min(math.abs(own), count))
+  redis.call('PEXPIRE', heard, ttl)
+  local is_in = knowing == count or own > 0 and not is_new
+  return is_in and count or -count
+end
+
 local function answer(verdict, tokens, wait)
-  local told = ARGV[14] == '1' and tell(KEYS[3], worker, are_known) or 0
-  return {verdict, tokens, int(math.ceil(wait)), id, told}
+  local users = ARGV[14] ~= '' and told(tonumber(ARGV[14])) or 0
+  return {verdict, tokens, int(math.ceil(wait)), id, users}
 end
 
 local function no(reason, wait)

@@ -6,9 +6,8 @@
 -- ARGV  1 remembered epoch  2 proposed epoch  3 slot_ttl (us)  4 worker  5 whether it comes back from an outage (1, 0),
 --       then each slot
 -- Reply live workers, epoch, state (0 settled, 1 rates are kept apart, 2 the cell settles after a wipe), then for each
---       slot what this worker is told of those that use its path, then for each slot 1 where this worker is to give one of the
---       path up: it has the most, and another one has none and waits
-local id, settled, apart, are_known = epoch(KEYS[1], ARGV[1], ARGV[2])
+--       slot 1 where this worker is to give one of its path up: it has the most, and another one has none and waits
+local id, settled, apart = epoch(KEYS[1], ARGV[1], ARGV[2])
 if ARGV[5] == '1' then
   apart = now + slot_ttl
   redis.call('HSET', KEYS[1], 'apart', int(apart))
@@ -27,16 +26,28 @@ for index = 3, #KEYS do
   end
 end
 
-local told, wanted = {}, {}
+-- The worker that has the most slots of a path.
+local function has_most(slots)
+  local held, most = {}, nil
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', slots, int(now), '+inf')) do
+    local worker = holder(member)
+    held[worker] = (held[worker] or 0) + 1
+    if not most or held[worker] > held[most] then
+      most = worker
+    end
+  end
+  return most
+end
+
+local wanted = {}
 for index = 3, #KEYS do
   local slot = index - 2
   if KEYS[index] == KEYS[index - 1] then
-    told[slot], wanted[slot] = told[slot - 1], wanted[slot - 1]
+    wanted[slot] = wanted[slot - 1]
   else
-    local _, most = sharers(KEYS[index])
     local wisher = redis.call('GET', wish(KEYS[index]))
-    told[slot] = tell(KEYS[index], ARGV[4], are_known)
-    wanted[slot] = wisher and wisher ~= ARGV[4] and most == ARGV[4] and 1 or 0
+    local is_wanted = wisher and wisher ~= ARGV[4] and has_most(KEYS[index]) == ARGV[4]
+    wanted[slot] = is_wanted and 1 or 0
   end
 end
-return {redis.call('ZCARD', KEYS[2]), id, settled > 0 and 2 or apart > 0 and 1 or 0, told, wanted}
+return {redis.call('ZCARD', KEYS[2]), id, settled > 0 and 2 or apart > 0 and 1 or 0, wanted}

@@ -18,62 +18,13 @@ local function holder(slot)
   return string.match(slot, '^(.*):')
 end
 
--- How many workers have slots of a path, and which of them has the most.
-local function sharers(key)
-  local held, count, most = {}, 0, nil
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, int(now), '+inf')) do
-    local worker = holder(member)
-    if not held[worker] then
-      held[worker], count = 0, count + 1
-    end
-    held[worker] = held[worker] + 1
-    if not most or held[worker] > held[most] then
-      most = worker
-    end
-  end
-  return count, most
-end
-
 -- Where the worker's name stands that has none of the path's slots and wants one.
 local function wish(slots)
   return slots .. '|wish'
 end
 
--- Tells a worker that uses a path how many do, itself among them. It counts itself in once each of the others was told of as
--- many, and from then on, as long as it asks before it is forgotten. Answers that number; before it is in, its negative; and 0,
--- which says nothing, while not all that use the path may have said so.
--- <slots>|users holds them by expiry, <slots>|told what each was told last.
-local function tell(slots, worker, are_known)
-  if not are_known then
-    return 0
-  end
-  local users, told = slots .. '|users', slots .. '|told'
-  redis.call('ZREMRANGEBYSCORE', users, '-inf', int(now))
-  -- Nobody is remembered for so long: this was written before the clock went back.
-  redis.call('ZREMRANGEBYSCORE', users, int(now + slot_ttl + 1000000), '+inf')
-  redis.call('ZADD', users, int(now + slot_ttl), worker)
-  local count, knowing, own = redis.call('ZCARD', users), 1, 0
-  local before = redis.call('HGETALL', told)
-  for index = 1, #before, 2 do
-    local other, of = before[index], tonumber(before[index + 1])
-    if other == worker then
-      own = of
-    elseif not redis.call('ZSCORE', users, other) then
-      redis.call('HDEL', told, other)
-    elseif math.abs(of) >= count then
-      knowing = knowing + 1
-    end
-  end
-  local answer = (own > 0 or knowing == count) and count or -count
-  redis.call('HSET', told, worker, answer)
-  local ttl = int(math.ceil(slot_ttl / 1000) + 1000)
-  redis.call('PEXPIRE', users, ttl)
-  redis.call('PEXPIRE', told, ttl)
-  return answer
-end
-
--- Answers the epoch, until when the cell settles, until when rates are kept apart (0 when not), and whether all workers have had
--- the time to say what they use: not while either is so, nor while Redis is new, which may be one that was wiped.
+-- Answers the epoch, until when the cell settles, until when rates are kept apart (0 when not), and whether all that use a path
+-- have had the time to say so: not while either is so, nor while Redis is new, which may be one that was wiped.
 local function epoch(key, remembered, proposed)
   local id, born, wiped, apart = unpack(redis.call('HMGET', key, 'id', 'born', 'wiped', 'apart'))
   if not id then

@@ -116,7 +116,7 @@ async fn one_that_used_a_path_alone_keeps_most_of_its_rate_and_leaves_some_to_wh
     // It waits for a connection, and goes on without when nobody can be asked.
     two.open(&path("big"), &limits).await.unwrap_err();
     let used = used_without(&mut server, [&one, &two], &limits).await;
-    assert!(used[0] > 0.7 && used[1] > 0.1, "{used:?}");
+    assert!(used[0] > 0.6 && used[1] > 0.1, "{used:?}");
     assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
 }
 
@@ -144,7 +144,7 @@ async fn one_that_has_not_used_a_path_for_a_while_leaves_it_to_those_who_do() {
         one.token(&path("big"), &limits).await;
     }
     let used = used_without(&mut server, [&one, &two], &limits).await;
-    assert!(used[0] > 0.7 && used[1] > 0.1, "{used:?}");
+    assert!(used[0] > 0.6 && used[1] > 0.1, "{used:?}");
     assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
 }
 
@@ -157,11 +157,17 @@ async fn two_that_used_a_path_together_have_an_even_share_of_all_of_it() {
         one.open_soon(&path("big"), &limits).await,
         two.open_soon(&path("big"), &limits).await,
     ];
-    // Each asks, and hears of the other.
-    let (there, start) = (path("big"), Instant::now());
-    while start.elapsed() < Duration::from_millis(600) {
+    // Each asks, hears of the other, and says that it has.
+    let (there, end) = (path("big"), Instant::now() + SLOT_TTL * 3);
+    let mut heard: Vec<u32> = Vec::new();
+    while heard != [2, 2] {
+        assert!(Instant::now() < end, "{heard:?}");
         tokio::join!(one.token(&there, &limits), two.token(&there, &limits));
+        heard = server.run("HVALS {test}:slots:big|mta-1|told").await;
     }
+    // And once more, for the one that said so first.
+    tokio::time::sleep(Duration::from_millis(260)).await;
+    tokio::join!(one.token(&there, &limits), two.token(&there, &limits));
     let used = used_without(&mut server, [&one, &two], &limits).await;
     assert!(used.iter().all(|used| *used > 0.4), "{used:?}");
     assert!(used.iter().sum::<f64>() < 1.02, "{used:?}");
