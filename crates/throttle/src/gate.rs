@@ -223,7 +223,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether slot `id` is one of those this worker may keep, of a share of so many `connections`: the oldest ones.
+    /// Whether slot `id` is one of those this worker may keep where it has no more than `share`: the oldest ones.
     pub(crate) fn is_within_share(&self, id: SlotId, share: &Limits) -> bool {
         self.holdings().is_among_oldest(id, share.connections())
     }

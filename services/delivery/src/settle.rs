@@ -72,7 +72,7 @@ impl InHand {
         self.may_have_been_given || self.hold.may_be_shared()
     }
 
-    /// Whether its next schedule may be one with others': not where it may have a twin, whose schedule its own replaces.
+    /// Whether its next schedule may be one with others': not where somebody else may have stored one, which its own replaces.
     fn sharing(&self) -> Sharing {
         match self.may_have_been_had() {
             true => Sharing::Own,
