@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
 use model::{Class, Domain, JobId};
 use queue::{Lane, Pulled, Queue, Settings, Stage, Taken};
-use tests::{Books, PATIENCE, Setup, letter, submit_all};
+use tests::{Books, PATIENCE, Setup, eventually, letter, replace, submit_all};
+use tokio::time::Instant;
 
 use super::PROGRAM;
 use super::broker;
@@ -113,6 +114,60 @@ async fn a_job_that_a_repeated_call_stores_beside_it_is_sent_once() -> anyhow::R
     drained(&url).await?;
     let sent = cluster.ledger()?.len();
     assert_eq!(sent, REPEATED, "{} were sent twice", sent - REPEATED);
+    cluster.finish().await
+}
+
+/// How long another worker has reserved a job: longer than this one relies on its own reservation.
+const ANOTHERS: Duration = Duration::from_secs(12);
+
+/// A job waits for the slow one in front of it, and its reservation has become another's when its turn comes.
+#[tokio::test]
+async fn a_job_that_another_reserves_behind_a_slow_one_is_left_to_it() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).configured(|config| {
+        config.nats.lanes = 1;
+        config.delivery.limits.connections = 1;
+    });
+    let mut cluster = setup.start_with(0).await?;
+    let api = cluster.api(0)?;
+    let mut books = Books::default();
+    for mailbox in ["slow@gmail.example", "ann@gmail.example"] {
+        books.accepted(api.submit(letter(mailbox)).await?);
+    }
+    let url = cluster.nats_url()?.to_owned();
+    let queue = Queue::connect(Settings {
+        hashed_lanes: 1,
+        ..broker::settings(&url)
+    })
+    .await?;
+    let payloads = all_taken(&queue).await?;
+    let waiting = api::decode_job(payloads[1].clone())?.id;
+    let domain = "gmail.example".parse::<Domain>()?;
+    let lane = queue.lanes().lane(&domain, JobId::fresh());
+    for payload in payloads {
+        let publisher = queue.publisher();
+        publisher
+            .ready_again(lane, CLASS, &domain, JobId::fresh(), payload)
+            .await?;
+    }
+
+    cluster.stack()?.start_worker("worker-1")?;
+    let redis = cluster.stack()?.redis().url.clone();
+    let key = format!("{{postrider}}:reserved:{waiting}");
+    eventually("the job is reserved", PATIENCE, async || {
+        let is_taken_over = replace(&redis, &key, "another", ANOTHERS).await?;
+        Ok(is_taken_over.then_some(()))
+    })
+    .await?;
+    let taken_over = Instant::now();
+    let mut events = api.events().await?;
+    books.read_until_ended(2, &mut events, PATIENCE).await?;
+    ensure!(
+        taken_over.elapsed() >= ANOTHERS,
+        "sent after {:?}, while another had it",
+        taken_over.elapsed()
+    );
+    drained(&url).await?;
+    assert_eq!(cluster.ledger()?.len(), 2);
     cluster.finish().await
 }
 

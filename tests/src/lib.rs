@@ -35,7 +35,7 @@ pub use self::fault::{messages, moments, number, patience, standstill};
 pub use self::mail::{
     bulk, deliver_all, first_attempts, letter, letter_of, letter_to, raw, submit_all,
 };
-pub use self::redis::{evict_above, flush_all};
+pub use self::redis::{evict_above, flush_all, replace};
 pub use self::relay::Relay;
 pub use self::streamed::stream_stubbornly;
 pub use self::strings::{around, canonical, line_ends_and_dots};
