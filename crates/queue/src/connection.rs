@@ -4,9 +4,9 @@
 //! may have lost what it had not synced, and given the sequence of one job to another. So a job is settled only over the
 //! connection that brought it; over the next one it comes again.
 //!
-//! Nor is a broker that has no copies sure to remember, once its process has died, whom it gave a job to: it may give it to
-//! somebody else as if for the first time. Each process of a nats-server has an id of its own, which tells that from a
-//! connection that merely broke.
+//! Nor is a broker sure to remember, once its process has died, whom it gave a job to: it may give it to somebody else as if for
+//! the first time. Of several servers all have to die for that, as a rule the one that is connected to among them (ADR 32). Each process
+//! of a nats-server has an id of its own, which tells that from a connection that merely broke.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ const IN_TIME: Duration = Duration::from_secs(5);
 /// After so long what the client says of a connection is not of the one before.
 const BELIEVED: Duration = Duration::from_millis(100);
 /// How far clocks may be apart.
-const CLOCKS: Duration = Duration::from_secs(5);
+pub(crate) const CLOCKS: Duration = Duration::from_secs(5);
 
 /// One of the connections of a client, in the order in which they were made. The default is before all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -153,6 +153,13 @@ impl Puller {
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        if self.settled.shows_forgetting(sequence, delivered) {
+            tracing::info!(
+                stream = self.stream(),
+                "the queue has forgotten what was in hand"
+            );
+            self.holds.came_up_anew();
+        }
         let place = self
             .settled
             .place(connection, sequence, delivered, info.consumer_sequence);

@@ -47,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) sequence: u64,
     /// No job stands between this sequence and its own. `None` where that is not known.
     pub(crate) behind: Option<u64>,
+    /// How often the broker had forgotten by then to whom it gave what.
+    pub(crate) forgot: u32,
 }
 
 /// What stands in a stream besides jobs, and must stay.
@@ -65,6 +67,7 @@ pub(crate) struct Line {
     pub(super) jobs: String,
     others: Others,
     state: Mutex<State>,
+    given: Mutex<Given>,
     pub(super) added: Notify,
     /// Held while the broker removes.
     pub(super) removing: tokio::sync::Mutex<()>,
@@ -125,7 +128,23 @@ impl Line {
             connection,
             sequence,
             behind,
+            forgot: self.forgot(),
         }
+    }
+
+    /// The broker has just delivered the job at `sequence` for the `delivered`th time, by its own account: whether it must have
+    /// forgotten to whom it gave what.
+    pub(crate) fn shows_forgetting(&self, sequence: u64, delivered: i64) -> bool {
+        delivered == 1 && self.given().goes_back(sequence)
+    }
+
+    /// How often it has been seen to.
+    pub(crate) fn forgot(&self) -> u32 {
+        self.given().forgot
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is something to do.
@@ -167,6 +186,24 @@ impl Line {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far the broker has come in a stream, whatever it came by. What it gives for the first time it gives in the order of the
+/// stream, so one that goes back has forgotten that it gave all this before.
+#[derive(Debug, Default)]
+struct Given {
+    /// The last job that it gave us for the first time.
+    last: u64,
+    forgot: u32,
+}
+
+impl Given {
+    fn goes_back(&mut self, sequence: u64) -> bool {
+        let goes_back = sequence <= self.last;
+        self.forgot += u32::from(goes_back);
+        self.last = sequence;
+        goes_back
     }
 }
 
@@ -267,6 +304,7 @@ impl State {
             connection,
             sequence,
             behind,
+            forgot: _,
         } = place;
         // Its sequence may be another job's by now.
         if connection != self.connection {
