@@ -117,6 +117,8 @@ async fn a_job_that_a_repeated_call_stores_beside_it_is_sent_once() -> anyhow::R
     cluster.finish().await
 }
 
+/// Within it a job that was pulled stands in the line of its site.
+const SCREENING: Duration = Duration::from_millis(500);
 /// How long another worker has reserved a job: longer than this one relies on its own reservation.
 const ANOTHERS: Duration = Duration::from_secs(12);
 
@@ -130,7 +132,12 @@ async fn a_job_that_another_reserves_behind_a_slow_one_is_left_to_it() -> anyhow
     let mut cluster = setup.start_with(0).await?;
     let api = cluster.api(0)?;
     let mut books = Books::default();
-    for mailbox in ["slow@gmail.example", "ann@gmail.example"] {
+    let mailboxes = [
+        "slow@gmail.example",
+        "slow@gmail.example",
+        "ann@gmail.example",
+    ];
+    for mailbox in mailboxes {
         books.accepted(api.submit(letter(mailbox)).await?);
     }
     let url = cluster.nats_url()?.to_owned();
@@ -140,34 +147,43 @@ async fn a_job_that_another_reserves_behind_a_slow_one_is_left_to_it() -> anyhow
     })
     .await?;
     let payloads = all_taken(&queue).await?;
-    let waiting = api::decode_job(payloads[1].clone())?.id;
+    let waiting = api::decode_job(payloads[2].clone())?.id;
     let domain = "gmail.example".parse::<Domain>()?;
     let lane = queue.lanes().lane(&domain, JobId::fresh());
+
+    cluster.stack()?.start_worker("worker-1")?;
+    // The first keeps the connection until the others stand behind it in this order.
     for payload in payloads {
         let publisher = queue.publisher();
         publisher
             .ready_again(lane, CLASS, &domain, JobId::fresh(), payload)
             .await?;
+        eventually("the job is pulled", PATIENCE, async || {
+            let left = broker::undelivered(&url, &["T-"]).await?;
+            Ok((left == 0).then_some(()))
+        })
+        .await?;
+        tokio::time::sleep(SCREENING).await;
     }
-
-    cluster.stack()?.start_worker("worker-1")?;
     let redis = cluster.stack()?.redis().url.clone();
     let key = format!("{{postrider}}:reserved:{waiting}");
-    eventually("the job is reserved", PATIENCE, async || {
+    let taken_over = eventually("the job is reserved", PATIENCE, async || {
+        let now = Instant::now();
         let is_taken_over = replace(&redis, &key, "another", ANOTHERS).await?;
-        Ok(is_taken_over.then_some(()))
+        Ok(is_taken_over.then_some(now))
     })
     .await?;
-    let taken_over = Instant::now();
     let mut events = api.events().await?;
-    books.read_until_ended(2, &mut events, PATIENCE).await?;
+    books
+        .read_until_ended(mailboxes.len(), &mut events, PATIENCE)
+        .await?;
     ensure!(
         taken_over.elapsed() >= ANOTHERS,
         "sent after {:?}, while another had it",
         taken_over.elapsed()
     );
     drained(&url).await?;
-    assert_eq!(cluster.ledger()?.len(), 2);
+    assert_eq!(cluster.ledger()?.len(), mailboxes.len());
     cluster.finish().await
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-/// As long as "$-1\r\n", which says that there is nothing.
 const OK: &[u8; 5] = b"+OK\r\n";
+const NOTHING: &[u8; 5] = b"$-1\r\n";
 
 /// Makes the redis-server at `url` forget everything.
 pub async fn flush_all(url: &str) -> anyhow::Result<()> {
@@ -23,7 +23,13 @@ pub async fn evict_above(url: &str, most: &str) -> anyhow::Result<()> {
 /// Gives `key` that value for `ttl`, and answers whether it had one before: where it had none, it has none.
 pub async fn replace(url: &str, key: &str, value: &str, ttl: Duration) -> anyhow::Result<bool> {
     let set = format!("SET {key} {value} XX PX {}", ttl.as_millis());
-    Ok(ask(url, &set).await? == *OK)
+    let answer = ask(url, &set).await?;
+    ensure!(
+        answer == *OK || answer == *NOTHING,
+        "Redis answered {:?}",
+        String::from_utf8_lossy(&answer)
+    );
+    Ok(answer == *OK)
 }
 
 async fn order(url: &str, command: &str) -> anyhow::Result<()> {

@@ -37,7 +37,7 @@ struct Entry {
     line: Arc<Line>,
     place: Place,
     proof: Proof,
-    /// Whether a broker had given it to us that is no more.
+    /// Whether a broker had given it to us that is no more, or has forgotten it.
     was_given_before: bool,
     /// Tells this hold from every other of the same job: one that was lost may outlive those that came after it.
     generation: u64,
@@ -257,7 +257,7 @@ impl Holds {
     /// Whether the broker may have forgotten that it gave us this.
     fn has_forgotten(&self, entry: &Entry) -> bool {
         let place = entry.place;
-        place.forgot != entry.line.forgot() || !self.settled.remembers(place.connection)
+        place.forgot != entry.line.times_forgotten() || !self.settled.remembers(place.connection)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {

@@ -301,8 +301,7 @@ impl Settled {
         }
     }
 
-    /// Whether the broker is sure to remember what it gave us over `connection`. Several servers do so in memory, until all
-    /// have died: then, as a rule, the one that it leads to has.
+    /// Whether the broker is taken to remember what it gave us over `connection`: the process that it leads to is there still.
     pub(crate) fn remembers(&self, connection: Connection) -> bool {
         self.connections.remembers(connection)
     }

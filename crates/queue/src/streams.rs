@@ -179,6 +179,10 @@ async fn make_consumer(
     if !config.memory_storage || !is_on_disk(jetstream, stream).await {
         return Err(refused);
     }
+    tracing::info!(
+        stream,
+        "consumer keeps its state on disk, as it was made (ADR 32)"
+    );
     config.memory_storage = false;
     let made: Result<PullConsumer, _> = jetstream.create_consumer_on_stream(config, stream).await;
     made.map(drop)

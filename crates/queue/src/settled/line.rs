@@ -3,6 +3,7 @@
 //! Pure state behind one lock; asks nobody. What it answers is never past a job that was not settled here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub(crate) struct Line {
     pub(super) jobs: String,
     others: Others,
     state: Mutex<State>,
-    given: Mutex<Given>,
+    forgot: AtomicU32,
     pub(super) added: Notify,
     /// Held while the broker removes.
     pub(super) removing: tokio::sync::Mutex<()>,
@@ -128,23 +129,18 @@ impl Line {
             connection,
             sequence,
             behind,
-            forgot: self.forgot(),
+            forgot: self.times_forgotten(),
         }
     }
 
-    /// The broker has just delivered the job at `sequence` for the `delivered`th time, by its own account: whether it must have
-    /// forgotten to whom it gave what.
-    pub(crate) fn shows_forgetting(&self, sequence: u64, delivered: i64) -> bool {
-        delivered == 1 && self.given().goes_back(sequence)
+    /// The broker has forgotten to whom it gave what.
+    pub(crate) fn note_forgetting(&self) {
+        self.forgot.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it has been seen to.
-    pub(crate) fn forgot(&self) -> u32 {
-        self.given().forgot
-    }
-
-    fn given(&self) -> MutexGuard<'_, Given> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How often it has.
+    pub(crate) fn times_forgotten(&self) -> u32 {
+        self.forgot.load(Ordering::Relaxed)
     }
 
     /// Waits until there is something to do.
@@ -186,24 +182,6 @@ impl Line {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How far the broker has come in a stream, whatever it came by. What it gives for the first time it gives in the order of the
-/// stream, so one that goes back has forgotten that it gave all this before.
-#[derive(Debug, Default)]
-struct Given {
-    /// The last job that it gave us for the first time.
-    last: u64,
-    forgot: u32,
-}
-
-impl Given {
-    fn goes_back(&mut self, sequence: u64) -> bool {
-        let goes_back = sequence <= self.last;
-        self.forgot += u32::from(goes_back);
-        self.last = sequence;
-        goes_back
     }
 }
 

@@ -246,18 +246,3 @@ async fn where_removing_takes_long_it_has_to_be_worth_that() {
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(state.worthwhile(), WORTHWHILE);
 }
-
-#[test]
-fn a_broker_that_goes_back_has_forgotten_unless_it_delivers_again() {
-    let line = Line::default();
-    assert!(!line.shows_forgetting(7, 1) && !line.shows_forgetting(9, 1));
-    assert!(
-        !line.shows_forgetting(7, 2),
-        "it says that it is the second time"
-    );
-    assert_eq!(line.forgot(), 0);
-    assert!(line.shows_forgetting(9, 1));
-    assert!(!line.shows_forgetting(10, 1), "it goes on from there");
-    assert!(line.shows_forgetting(3, 1));
-    assert_eq!(line.forgot(), 2);
-}
