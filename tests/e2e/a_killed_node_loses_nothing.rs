@@ -89,8 +89,7 @@ async fn leader_of(url: &str, stream: &str) -> anyhow::Result<Option<String>> {
     Ok(cluster.and_then(|cluster| cluster.leader))
 }
 
-/// Kills all nodes at once, and starts them again.
-pub(crate) async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {
+async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {
     println!("killing all");
     for server in cluster.stack()?.nats_mut() {
         server.end().await?;

@@ -6,7 +6,6 @@ fn place(sequence: u64) -> Place {
         connection: Connection::default(),
         sequence,
         behind: Some(sequence - 1),
-        forgot: 0,
     }
 }
 
