@@ -81,11 +81,7 @@ async fn a_job_that_a_repeated_call_stores_beside_it_is_sent_once() -> anyhow::R
     let letters = (0..REPEATED).map(|_| letter("slow@gmail.example"));
     submit_all(&api, letters, |answer| books.accepted(answer)).await?;
     let url = cluster.nats_url()?.to_owned();
-    let queue = Queue::connect(Settings {
-        hashed_lanes: 1,
-        ..broker::settings(&url)
-    })
-    .await?;
+    let queue = of_one_lane(&url).await?;
     let payloads = all_taken(&queue).await?;
 
     let workers = ["worker-1", "worker-2"];
@@ -141,11 +137,7 @@ async fn a_job_that_another_reserves_behind_a_slow_one_is_left_to_it() -> anyhow
         books.accepted(api.submit(letter(mailbox)).await?);
     }
     let url = cluster.nats_url()?.to_owned();
-    let queue = Queue::connect(Settings {
-        hashed_lanes: 1,
-        ..broker::settings(&url)
-    })
-    .await?;
+    let queue = of_one_lane(&url).await?;
     let payloads = all_taken(&queue).await?;
     let waiting = api::decode_job(payloads[2].clone())?.id;
     let domain = "gmail.example".parse::<Domain>()?;
@@ -185,6 +177,15 @@ async fn a_job_that_another_reserves_behind_a_slow_one_is_left_to_it() -> anyhow
     drained(&url).await?;
     assert_eq!(cluster.ledger()?.len(), mailboxes.len());
     cluster.finish().await
+}
+
+/// The queue of a cluster with one lane.
+async fn of_one_lane(url: &str) -> anyhow::Result<Queue> {
+    let settings = Settings {
+        hashed_lanes: 1,
+        ..broker::settings(url)
+    };
+    Ok(Queue::connect(settings).await?)
 }
 
 /// The payloads of all ready jobs, which are settled.
