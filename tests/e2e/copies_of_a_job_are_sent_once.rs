@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use async_nats::jetstream;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
-use model::{Class, Domain, JobId};
-use queue::{Lane, Pulled, Queue, Settings, Stage, Taken};
+use jiff::SignedDuration;
+use model::{Class, Clock as _, Domain, JobId, SystemClock};
+use queue::{Lane, Pulled, Queue, Settings, Sharing, Stage, Taken};
 use tests::{Books, PATIENCE, Setup, eventually, letter, replace, submit_all};
 use tokio::time::Instant;
 
@@ -37,6 +39,91 @@ async fn copies_of_a_job_are_sent_once() -> anyhow::Result<()> {
     drained(&url).await?;
     assert_eq!(cluster.ledger()?.len(), 1);
     cluster.finish().await
+}
+
+/// No schedule of these tests fires within them.
+const NEVER: SignedDuration = SignedDuration::from_hours(1);
+
+/// The job has come due, and the schedule that it came of still seems to stand, as the server shows it that is behind, or was killed.
+/// A worker that forgot the job for it would lose it.
+#[tokio::test]
+async fn a_job_is_not_forgotten_for_the_schedule_that_it_came_of() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let api = cluster.api(0)?;
+    let mut books = Books::default();
+    books.accepted(api.submit(letter("ann@gmail.example")).await?);
+    let url = cluster.nats_url()?.to_owned();
+    let waiting = Waiting::of_the_job(&url).await?;
+    waiting.schedule().await?;
+    waiting.come_due().await?;
+
+    cluster.stack()?.start_worker("worker-1")?;
+    let mut events = api.events().await?;
+    books.read_until_ended(1, &mut events, PATIENCE).await?;
+    assert_eq!(cluster.ledger()?.len(), 1);
+    cluster.finish().await
+}
+
+/// The same job, and one that was stored behind it: whoever had the job parked it, and died before it was acknowledged.
+#[tokio::test]
+async fn a_job_is_forgotten_for_a_schedule_that_was_stored_behind_it() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let api = cluster.api(0)?;
+    api.submit(letter("ann@gmail.example")).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let waiting = Waiting::of_the_job(&url).await?;
+    waiting.come_due().await?;
+    waiting.schedule().await?;
+
+    cluster.stack()?.start_worker("worker-1")?;
+    cluster
+        .logged("worker-1", "job was deferred before, its schedule goes on")
+        .await?;
+    assert_eq!(cluster.ledger()?.len(), 0);
+    cluster.finish().await
+}
+
+/// The one job there is, taken out of its stream.
+struct Waiting {
+    queue: Queue,
+    jetstream: jetstream::Context,
+    lane: Lane,
+    domain: Domain,
+    payload: Bytes,
+}
+
+impl Waiting {
+    async fn of_the_job(url: &str) -> anyhow::Result<Self> {
+        let queue = Queue::connect(broker::settings(url)).await?;
+        let (lane, domain, job) = the_job(&queue).await?;
+        let payload = job.payload.clone();
+        job.hold.settle_now().await;
+        let client = async_nats::connect(url).await?;
+        Ok(Self {
+            queue,
+            jetstream: jetstream::new(client),
+            lane,
+            domain,
+            payload,
+        })
+    }
+
+    /// Stores a schedule of its own for it.
+    async fn schedule(&self) -> anyhow::Result<()> {
+        let job = api::decode_job(self.payload.clone())?.id;
+        let at = SystemClock.now().checked_add(NEVER)?;
+        let (publisher, payload) = (self.queue.publisher(), self.payload.clone());
+        let stored = publisher.schedule(CLASS, &self.domain, job, at, payload, Sharing::Own);
+        Ok(stored.await?)
+    }
+
+    /// Stores it as one that has come due.
+    async fn come_due(&self) -> anyhow::Result<()> {
+        let due = format!("dr.t.default.{}", self.lane.key());
+        let stored = self.jetstream.publish(due, self.payload.clone()).await?;
+        stored.await?;
+        Ok(())
+    }
 }
 
 /// So long after a worker has come, what is stored is looked up for no other reason.

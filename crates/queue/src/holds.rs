@@ -20,9 +20,9 @@ use model::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::QueueError;
 use crate::connection::Connection;
 use crate::settled::{Line, Others, Place, Settled};
+use crate::{Pending, QueueError};
 
 /// The share of `ack_wait` that must be left when a hold is relied on.
 const MARGIN: u32 = 3;
@@ -317,6 +317,15 @@ impl Hold {
         let entries = holds.lock();
         let entry = self.claim.entry(&entries);
         entry.is_some_and(|entry| entry.was_given_before || holds.has_forgotten(entry.place))
+    }
+
+    /// Whether the job may be what `pending` has put into the stream: it stands behind it there.
+    ///
+    /// Of a stream with copies one server gives out jobs, and another says what stands in it: that one may be a moment behind, and still
+    /// show the schedule that the job has come of. A server that was killed may show it as well, until it fires once more.
+    pub fn may_come_of(&self, pending: &Pending) -> bool {
+        let (stream, sequence) = &self.claim.key;
+        **stream == *pending.stream && pending.sequence < *sequence
     }
 
     /// For whoever has to know how long the hold lasts.

@@ -47,3 +47,4 @@ pub use publish::Publisher;
 pub use pull::{Pulled, Puller, Taken};
 pub use settings::{Settings, SyncPolicy};
 pub use tombstones::{Canceller, Tombstones};
+pub use waiting::Pending;

@@ -22,6 +22,15 @@ use crate::{Lane, Publisher, QueueError, Stage};
 /// How old a reading of the lists may be when a job that came again is looked for: less than a job needs to come again.
 const A_MOMENT_AGO: Duration = Duration::from_secs(3);
 
+/// What a job waits in for its time: a schedule of its own, or one that it shares.
+#[derive(Debug)]
+pub struct Pending {
+    /// The job, as it comes from there.
+    pub payload: Bytes,
+    pub(crate) stream: String,
+    pub(crate) sequence: u64,
+}
+
 /// Whether a job waits in the lane in which it was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
@@ -30,16 +39,18 @@ enum Found {
 }
 
 impl Publisher {
-    /// The payload of a job's pending schedule, if it has one.
+    /// A job's pending schedule, if it has one. One that has just fired may still seem to stand ([`Hold::may_come_of`]).
+    ///
+    /// [`Hold::may_come_of`]: crate::Hold::may_come_of
     pub async fn pending_schedule(
         &self,
         class: Class,
         to: &Domain,
         job: JobId,
-    ) -> Result<Option<Bytes>, QueueError> {
+    ) -> Result<Option<Pending>, QueueError> {
         for lane in self.lanes.places(to, job) {
-            if let Some(payload) = self.pending_in(lane, class, job).await? {
-                return Ok(Some(payload));
+            if let Some(pending) = self.pending_in(lane, class, job).await? {
+                return Ok(Some(pending));
             }
         }
         Ok(None)
@@ -50,18 +61,23 @@ impl Publisher {
         lane: &Lane,
         class: Class,
         job: JobId,
-    ) -> Result<Option<Bytes>, QueueError> {
+    ) -> Result<Option<Pending>, QueueError> {
         let stream = self.deferred_stream(lane, class).await?;
-        match last(&stream, &lane.schedule_subject(class, job)).await? {
-            Some(pending) => Ok(Some(pending.payload)),
+        let found = match last(&stream, &lane.schedule_subject(class, job)).await? {
+            Some(own) => Some((own.payload, own.sequence)),
             // A job comes again long after its schedule was stored.
             None => {
                 let now = Instant::now();
                 let since = now.checked_sub(A_MOMENT_AGO).unwrap_or(now);
                 let bundle = self.bundle_with(&stream, lane, class, job, since).await?;
-                Ok(bundle.and_then(|bundle| bundle.payload(job)))
+                bundle.and_then(|bundle| Some((bundle.payload(job)?, bundle.sequence)))
             }
-        }
+        };
+        Ok(found.map(|(payload, sequence)| Pending {
+            payload,
+            stream: lane.stream(class, Stage::Deferred),
+            sequence,
+        }))
     }
 
     /// The bundle that a job waits in, as the lists were at `since` or later.

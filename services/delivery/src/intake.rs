@@ -1,5 +1,6 @@
 //! Screens a pulled job, finds its route and hands it to its site.
 
+use std::cmp::Ordering;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,7 +182,7 @@ impl Intake {
         if !held.redelivered && !self.may_predate_the_connection(held) {
             return None;
         }
-        match self.has_later_schedule(&held.job).await {
+        match self.has_later_schedule(held).await {
             Ok(true) => Some(Next::Forget),
             Ok(false) => None,
             Err(error) => {
@@ -216,14 +217,26 @@ impl Intake {
         self.history.done(job).await.unwrap_or_default()
     }
 
-    /// Whether an earlier run of this job deferred or parked it before it died.
-    async fn has_later_schedule(&self, job: &Job) -> Result<bool, QueueError> {
+    /// Whether an earlier run of this job deferred or parked it before it died. The schedule that the job has come of is not a
+    /// later one, although it may still seem to stand: whoever forgot the job for it would lose it.
+    async fn has_later_schedule(&self, held: &InHand) -> Result<bool, QueueError> {
+        let job = &held.job;
         let pending = self
             .publisher
             .pending_schedule(job.class, job.destination(), job.id)
             .await?;
-        let scheduled = pending.and_then(|payload| api::decode_job(payload).ok());
-        Ok(scheduled.is_some_and(|scheduled| scheduled.attempt >= job.attempt))
+        let Some(pending) = pending else {
+            return Ok(false);
+        };
+        let Ok(scheduled) = api::decode_job(pending.payload.clone()) else {
+            return Ok(false);
+        };
+        Ok(match scheduled.attempt.cmp(&job.attempt) {
+            Ordering::Less => false,
+            // It is parked, or was.
+            Ordering::Equal => !held.hold.may_come_of(&pending),
+            Ordering::Greater => true,
+        })
     }
 
     /// The end of a job that was cancelled or whose time is over.
