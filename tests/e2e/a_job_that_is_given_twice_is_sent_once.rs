@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use model::{Class, Domain, JobId};
 use queue::{Hold, Holds, Lane, Queue, Stage, Taken};
-use tests::{Books, PATIENCE, Relay, Setup, eventually, letter, limited, submit_all};
+use tests::{Books, Cluster, PATIENCE, Relay, Setup, eventually, letter, limited, submit_all};
 
+use super::a_killed_node_loses_nothing::kill_all;
 use super::a_killed_queue_loses_nothing::SAID_WITHOUT_A_QUEUE;
 use super::drained::drained;
 use super::under_fire::{balanced, read_stubbornly};
@@ -124,20 +125,56 @@ async fn what_we_had_before_a_connection_broke_is_ours_alone() -> anyhow::Result
 
 const WORKERS: usize = 2;
 const MESSAGES: usize = 1500;
-/// Messages a second, so that most are in hand when the server dies.
+/// Messages a second, so that most are in hand when one server dies and when it is back.
 const RATE: u32 = 200;
+/// The same where it takes longer until the queue goes on.
+const LOW_RATE: u32 = 50;
 const CONNECTIONS: u32 = 4;
 
 #[tokio::test]
 async fn of_two_workers_that_share_a_lane_one_sends_it() -> anyhow::Result<()> {
-    let mut setup = Setup::new(PROGRAM).configured(|config| {
-        config.nats.lanes = 1;
-        config.delivery.providers = vec![limited("gmail", RATE)];
-        config.delivery.limits.connections = CONNECTIONS;
-    });
+    let mut setup = Setup::new(PROGRAM);
     for message in SAID_WITHOUT_A_QUEUE {
         setup = setup.allowing(message);
     }
+    one_sends_it(setup, RATE, async |cluster| {
+        cluster.stack()?.nats_mut()[0].kill_and_restart().await
+    })
+    .await
+}
+
+/// Several servers keep in memory to whom they gave what (ADR 32).
+#[tokio::test]
+async fn of_two_workers_of_servers_that_all_die_one_sends_it() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).on_three_nodes().saying_anything();
+    // Holds are good for longer than the servers are away.
+    let setup = setup.configured(|config| config.nats.ack_wait = "30s".into());
+    one_sends_it(setup, LOW_RATE, kill_all).await
+}
+
+/// As where all servers die that keep copies of a stream, and the one that is connected to keeps none (ADR 32).
+#[tokio::test]
+async fn of_two_workers_of_a_queue_that_forgets_unseen_one_sends_it() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM)
+        .allowing("pull failed, trying again")
+        .configured(|config| config.nats.ack_wait = "30s".into());
+    one_sends_it(setup, LOW_RATE, async |cluster| {
+        broker::make_consumer_anew(cluster.nats_url()?, "T-default-h0", false).await
+    })
+    .await
+}
+
+/// Two workers have jobs of one lane in hand when `kill` makes the broker forget that.
+async fn one_sends_it(
+    setup: Setup,
+    rate: u32,
+    kill: impl AsyncFnOnce(&mut Cluster) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let setup = setup.configured(|config| {
+        config.nats.lanes = 1;
+        config.delivery.providers = vec![limited("gmail", rate)];
+        config.delivery.limits.connections = CONNECTIONS;
+    });
     let mut cluster = setup.start_with(WORKERS).await?;
     let (api, mut books) = (cluster.api(0)?, Books::default());
     let mut events = api.events().await?;
@@ -147,13 +184,14 @@ async fn of_two_workers_that_share_a_lane_one_sends_it() -> anyhow::Result<()> {
         .read_until_ended(MESSAGES / 10, &mut events, PATIENCE)
         .await?;
     drop(events);
-    cluster.stack()?.nats_mut()[0].kill_and_restart().await?;
+    kill(&mut cluster).await?;
     read_stubbornly(&mut books, MESSAGES, &api).await?;
     drained(cluster.nats_url()?).await?;
     let duplicates = balanced(&books, &cluster, MESSAGES)?;
     ensure!(
         duplicates.len() <= CONNECTIONS as usize * WORKERS,
-        "{duplicates:#?}"
+        "{} duplicates: {duplicates:#?}",
+        duplicates.len()
     );
     cluster.finish().await
 }

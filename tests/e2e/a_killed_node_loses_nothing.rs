@@ -89,7 +89,8 @@ async fn leader_of(url: &str, stream: &str) -> anyhow::Result<Option<String>> {
     Ok(cluster.and_then(|cluster| cluster.leader))
 }
 
-async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {
+/// Kills all nodes at once, and starts them again.
+pub(crate) async fn kill_all(cluster: &mut Cluster) -> anyhow::Result<()> {
     println!("killing all");
     for server in cluster.stack()?.nats_mut() {
         server.end().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::{FromConsumer as _, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, Info};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -80,6 +80,34 @@ pub(crate) async fn undelivered(url: &str, kinds: &[&str]) -> anyhow::Result<u64
         }
     }
     Ok(waiting)
+}
+
+/// How the consumer of the lane's stream `name` was made.
+pub(crate) async fn consumer(url: &str, name: &str) -> anyhow::Result<pull::Config> {
+    let found: anyhow::Result<PullConsumer> = connect(url)
+        .await?
+        .get_consumer_from_stream("workers", name)
+        .await
+        .with_context(|| format!("ask for the consumer of {name}"));
+    let config = found?.cached_info().config.clone();
+    pull::Config::try_from_consumer_config(config).map_err(anyhow::Error::from_boxed)
+}
+
+/// Puts another consumer in the place of that of the lane's stream `name`, with its state in memory or not.
+pub(crate) async fn make_consumer_anew(
+    url: &str,
+    name: &str,
+    memory_storage: bool,
+) -> anyhow::Result<()> {
+    let config = pull::Config {
+        memory_storage,
+        ..consumer(url, name).await?
+    };
+    let context = connect(url).await?;
+    context.delete_consumer_from_stream("workers", name).await?;
+    let made = context.create_consumer_on_stream(config, name).await;
+    let _: PullConsumer = made.context("make a consumer")?;
+    Ok(())
 }
 
 /// Throws away what the streams hold whose names begin with one of `kinds`.

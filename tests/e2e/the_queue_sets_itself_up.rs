@@ -74,6 +74,32 @@ async fn a_changed_setting_is_carried_over_to_the_streams_on_the_next_start() ->
     cluster.finish().await
 }
 
+/// Of a lane's consumer.
+const STREAM: &str = "T-default-h0";
+
+#[tokio::test]
+async fn several_servers_remember_in_memory_but_where_they_did_not_before() -> anyhow::Result<()> {
+    let setup = Setup::new(PROGRAM).on_three_nodes().saying_anything();
+    let mut cluster = setup.start_with(0).await?;
+    let url = cluster.nats_url()?.to_owned();
+    let made = broker::consumer(&url, STREAM).await?;
+    assert!(made.memory_storage);
+
+    broker::make_consumer_anew(&url, STREAM, false).await?;
+    cluster.stack()?.start_worker("worker-1")?;
+    cluster.logged("worker-1", "delivery working").await?;
+    assert!(!broker::consumer(&url, STREAM).await?.memory_storage);
+    cluster.finish().await
+}
+
+#[tokio::test]
+async fn one_server_writes_down_what_it_gave_to_whom() -> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let made = broker::consumer(cluster.nats_url()?, STREAM).await?;
+    assert!(!made.memory_storage);
+    cluster.finish().await
+}
+
 #[tokio::test]
 async fn a_lane_that_still_holds_mail_cannot_be_configured_away() -> anyhow::Result<()> {
     let setup = Setup::new(PROGRAM).allowing("error: prepare the queue");

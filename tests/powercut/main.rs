@@ -1,10 +1,14 @@
 //! Accepted means synced: the power is cut under the nats-servers while messages are accepted, sent and deferred, some with
-//! bodies that are kept apart from their jobs; again and again, and nothing that was accepted is lost.
+//! bodies that are kept apart from their jobs; again and again, on a machine that has much else to do, and nothing that was accepted
+//! is lost.
 //!
 //! Needs root, for a disk that can lose its power: `make powercut`. A control run, in which the servers sync when they
 //! like, must lose something; otherwise the disks did not lose their power and the test shows nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod busy;
+mod remains;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,6 +21,8 @@ use rand::RngExt as _;
 use tests::{Cluster, Disk, Order, Setup, eventually, letter_of, messages, provider};
 use tokio::time::Instant;
 use tonic::Code;
+
+use self::busy::Busy;
 
 /// Built by cargo before these tests run.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postrider-under-test");
@@ -113,10 +119,12 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
         disk.sync()?;
     }
     let mut accepted = HashSet::new();
+    let busy = (sync == Sync::Always).then(Busy::begin);
     for cut in 0..sync.cuts() {
         accept_until_cut(&mut cluster, &disks, cut, &mut accepted).await?;
         give_power_back(&mut cluster, &disks).await?;
     }
+    drop(busy);
     let before = cluster.ledger()?.len();
     let arrived = arrived(&cluster, &accepted, opens).await?;
     let lost: Vec<&String> = accepted.difference(&arrived).collect();
@@ -137,6 +145,7 @@ async fn lost(nodes: usize, sync: Sync) -> anyhow::Result<usize> {
     );
     if sync == Sync::Always && !lost.is_empty() {
         println!("lost: {lost:?}");
+        remains::print(cluster.nats_url()?, &lost).await?;
     }
     let lost = lost.len();
     // A cluster that is not finished shows its logs and keeps them.

@@ -4,8 +4,9 @@
 //! may have lost what it had not synced, and given the sequence of one job to another. So a job is settled only over the
 //! connection that brought it; over the next one it comes again.
 //!
-//! Nor is a broker that has no copies sure to remember, once its process has died, whom it gave a job to: it may give it to
-//! somebody else as if for the first time. Each process of a nats-server has an id of its own, which tells that from a
+//! Nor is a broker sure to remember, once its process has died, whom it gave a job to: it may give it to somebody else as if for
+//! the first time. Where streams have copies all servers that keep them have to die for that, and the one that is connected to is among
+//! them unless there are more servers than copies (ADR 32). Each process of a nats-server has an id of its own, which tells that from a
 //! connection that merely broke.
 
 use std::sync::atomic::Ordering;
@@ -26,7 +27,7 @@ const IN_TIME: Duration = Duration::from_secs(5);
 /// After so long what the client says of a connection is not of the one before.
 const BELIEVED: Duration = Duration::from_millis(100);
 /// How far clocks may be apart.
-const CLOCKS: Duration = Duration::from_secs(5);
+pub(crate) const CLOCKS: Duration = Duration::from_secs(5);
 
 /// One of the connections of a client, in the order in which they were made. The default is before all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,8 +127,8 @@ impl Connections {
         is_connected.then(|| Connection(made.connects.load(Ordering::Acquire)))
     }
 
-    /// Whether the process that gave us something over `connection` is known to be there still. One that is not has forgotten
-    /// that, and may have given it to somebody else as if for the first time.
+    /// Whether the process that gave us something over `connection` is known to be there still. One that is not may have forgotten
+    /// that, and given it to somebody else as if for the first time.
     pub(crate) fn remembers(&self, connection: Connection) -> bool {
         let is_there = |first| first <= connection;
         self.current() == Some(connection) || self.first_to_the_same().is_some_and(is_there)
@@ -139,7 +140,7 @@ impl Connections {
         last.since = last.since.max(Some(since));
     }
 
-    /// Whether a job that was stored at `stored_at` may have been given to somebody by a process that is no more.
+    /// Whether a job that was stored at `stored_at` may have been given to somebody by a process that is no more, or has forgotten it.
     pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
         if self.first_to_the_same().is_none() {
             return true;

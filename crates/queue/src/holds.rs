@@ -5,8 +5,8 @@
 //! and the reply proves a hold only where it comes within `ack_wait` of the hold's last proof: until then the broker
 //! cannot have given the job away. A hold that was not proven in time is lost for good (ADR 10).
 //!
-//! One promise the broker cannot keep: without copies it forgets with its process to whom it gave what, and may give a job that
-//! is in hand to somebody else as well. Such a hold says so.
+//! One promise the broker cannot keep: it forgets with its process, or with all its processes, to whom it gave what, and may give a
+//! job that is in hand to somebody else as well. Such a hold says so.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +16,11 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use futures_util::future::{join, join_all};
-use model::Timestamp;
+use model::{Clock as _, SystemClock, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{CLOCKS, Connection};
 use crate::settled::{Line, Others, Place, Settled};
 use crate::{Pending, QueueError};
 
@@ -37,7 +37,7 @@ struct Entry {
     line: Arc<Line>,
     place: Place,
     proof: Proof,
-    /// Whether a broker had given it to us that is no more.
+    /// Whether a broker had given it to us that is no more, or has forgotten it.
     was_given_before: bool,
     /// Tells this hold from every other of the same job: one that was lost may outlive those that came after it.
     generation: u64,
@@ -139,6 +139,12 @@ impl Holds {
         self.settled.came_up(since);
     }
 
+    /// The queue goes on as if it had just come up.
+    pub(crate) fn came_up_anew(&self) {
+        let now = SystemClock.now();
+        self.came_up(now.checked_add(CLOCKS).unwrap_or(now));
+    }
+
     /// Whether a job that was stored at `stored_at` may have been given to somebody by a broker that has forgotten that.
     pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
         self.settled.may_have_given(stored_at)
@@ -176,7 +182,7 @@ impl Holds {
         if let Some(entry) = entries.get_mut(&key)
             && !entry.proof.is_lost(Instant::now(), self.ack_wait)
         {
-            entry.was_given_before |= self.has_forgotten(entry.place);
+            entry.was_given_before |= self.has_forgotten(entry);
             (entry.acker, entry.place, entry.proof) = (acker, place, proof);
             return None;
         }
@@ -248,9 +254,10 @@ impl Holds {
         }
     }
 
-    /// Whether the broker may have forgotten that it gave us what stands at `place`.
-    fn has_forgotten(&self, place: Place) -> bool {
-        !self.settled.remembers(place.connection)
+    /// Whether the broker may have forgotten that it gave us this.
+    fn has_forgotten(&self, entry: &Entry) -> bool {
+        let place = entry.place;
+        place.forgot != entry.line.times_forgotten() || !self.settled.remembers(place.connection)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
@@ -316,7 +323,7 @@ impl Hold {
         let holds = &self.claim.holds;
         let entries = holds.lock();
         let entry = self.claim.entry(&entries);
-        entry.is_some_and(|entry| entry.was_given_before || holds.has_forgotten(entry.place))
+        entry.is_some_and(|entry| entry.was_given_before || holds.has_forgotten(entry))
     }
 
     /// Whether the job may be what `pending` has put into the stream: it stands behind it there.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use async_nats::jetstream::kv::{self, Operation, Store};
 use async_nats::jetstream::{self, stream::StorageType};
 use futures_util::StreamExt as _;
-use model::Timestamp;
+use model::{Clock as _, SystemClock, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::connection::CLOCKS;
 use crate::streams::WORKERS;
 use crate::{QueueError, Settings};
 
@@ -58,8 +59,20 @@ impl Members {
         self.alive.subscribe()
     }
 
-    /// When the bucket was made: as it lives in memory, soon after the servers came up.
-    pub async fn since(&self) -> Result<Timestamp, QueueError> {
+    /// By when the queue had come up, by its own clock. Without copies, soon before its bucket was made, which lives in
+    /// memory. With copies the bucket outlives each server: nobody knows when all came up, other than that it was before now.
+    pub async fn since(&self) -> Timestamp {
+        if self.replicas == 1 {
+            match self.bucket_made().await {
+                Ok(made) => return made,
+                Err(error) => tracing::debug!(%error, "when the queue came up is not known"),
+            }
+        }
+        let now = SystemClock.now();
+        now.checked_add(CLOCKS).unwrap_or(now)
+    }
+
+    async fn bucket_made(&self) -> Result<Timestamp, QueueError> {
         let status = self.bucket().await?.status().await;
         let created = status.map_err(QueueError::refused)?.info.created;
         Timestamp::from_nanosecond(created.unix_timestamp_nanos()).map_err(QueueError::refused)

@@ -5,6 +5,7 @@
 //! though, so a pull is read until all the others have come. (The client library ends a batch at the first such word.)
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, StatusCode, Subscriber, jetstream};
@@ -57,7 +58,7 @@ pub struct Pulled {
     pub payload: Bytes,
     /// Whether it may have been in other hands before: delivered more than once, or stored again by a repeated call.
     pub redelivered: bool,
-    /// Whether somebody else may have it: given by a broker that died, or stored by the call that this one repeats.
+    /// Whether somebody else may have it: given by a broker that died or forgot, or stored by the call that this one repeats.
     pub may_be_shared: bool,
     /// When the broker stored it, by the broker's clock.
     pub stored_at: Timestamp,
@@ -80,6 +81,8 @@ pub struct Puller {
     class: Class,
     stage: Stage,
     holds: Holds,
+    /// The number of the last delivery: the broker counts all that it makes of the stream, to whomever.
+    last_delivery: AtomicU64,
 }
 
 impl Puller {
@@ -102,7 +105,8 @@ impl Puller {
             Stage::Deferred => Others::Schedules,
         };
         let settled = holds.line(&stream, &lane.jobs(class, stage), others);
-        settled.open(connection, Told::from(consumer.cached_info()));
+        let told = Told::from(consumer.cached_info());
+        settled.open(connection, told);
         Ok(Self {
             jetstream: jetstream.clone(),
             settled,
@@ -110,6 +114,7 @@ impl Puller {
             class,
             stage,
             holds,
+            last_delivery: AtomicU64::new(told.deliveries),
         })
     }
 
@@ -143,6 +148,22 @@ impl Puller {
         }))
     }
 
+    /// The broker has made its `delivery`th delivery. One that counts anew has forgotten to whom it gave what (ADR 32).
+    fn note(&self, delivery: u64) {
+        let last = self.last_delivery.swap(delivery, Ordering::Relaxed);
+        if delivery <= last {
+            let stream = self.stream();
+            tracing::info!(
+                stream,
+                delivery,
+                last,
+                "queue has forgotten what is in hand"
+            );
+            self.holds.came_up_anew();
+            self.settled.note_forgetting();
+        }
+    }
+
     fn hold(
         &self,
         message: async_nats::Message,
@@ -153,6 +174,7 @@ impl Puller {
         let message = jetstream::Message { message, context };
         let info = message.info().map_err(QueueError::refused)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        self.note(info.consumer_sequence);
         let place = self
             .settled
             .place(connection, sequence, delivered, info.consumer_sequence);

@@ -56,7 +56,7 @@ pub(crate) struct Settled {
     new: mpsc::UnboundedSender<Arc<Line>>,
     jetstream: jetstream::Context,
     connections: Connections,
-    /// Then no server alone knows what was given to whom.
+    /// Then no server alone knows what it was asked for.
     has_copies: bool,
     ack_wait: Duration,
     patience: Duration,
@@ -301,9 +301,9 @@ impl Settled {
         }
     }
 
-    /// Whether the broker remembers what it gave us over `connection`. Where streams have copies, all servers do.
+    /// Whether the broker is taken to remember what it gave us over `connection`: the process that it leads to is there still.
     pub(crate) fn remembers(&self, connection: Connection) -> bool {
-        self.has_copies || self.connections.remembers(connection)
+        self.connections.remembers(connection)
     }
 
     fn is_current(&self, connection: Connection) -> bool {
@@ -312,7 +312,7 @@ impl Settled {
 
     /// Whether a job that was stored at `stored_at` may have been given to somebody by a broker that has forgotten that.
     pub(crate) fn may_have_given(&self, stored_at: Timestamp) -> bool {
-        !self.has_copies && self.connections.may_have_given(stored_at)
+        self.connections.may_have_given(stored_at)
     }
 
     /// The broker came up by `since`, by its own clock.

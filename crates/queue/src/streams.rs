@@ -2,7 +2,9 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, ConsumerError, DiscardPolicy, RetentionPolicy, StorageType,
+};
 use async_nats::jetstream::{self, ErrorCode, kv, object_store};
 use model::Class;
 
@@ -144,6 +146,8 @@ async fn make(
         // Anything but -1 strands messages for ever once it is reached.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
+        // Several servers remember together what one alone has to write down (ADR 32).
+        memory_storage: settings.replicas > 1,
         filter_subject: if has_schedules {
             jobs.to_owned()
         } else {
@@ -155,11 +159,42 @@ async fn make(
         what: format!("consumer {WORKERS} of {name}"),
         problem,
     };
-    let made = jetstream.create_consumer_on_stream(consumer, &name).await;
-    let _: PullConsumer = made.map_err(|error| asset(error.to_string()))?;
+    let made = make_consumer(jetstream, consumer, &name).await;
+    made.map_err(|error| asset(error.to_string()))?;
     let removed = remove_settled(jetstream, &name, jobs).await;
     removed.map_err(|error| asset(error.to_string()))?;
     Ok(())
+}
+
+/// Makes a consumer of `stream`, or changes the one there is. What keeps its state on disk goes on doing so.
+async fn make_consumer(
+    jetstream: &jetstream::Context,
+    mut config: pull::Config,
+    stream: &str,
+) -> Result<(), ConsumerError> {
+    let made: Result<PullConsumer, _> = jetstream
+        .create_consumer_on_stream(config.clone(), stream)
+        .await;
+    let Err(refused) = made else { return Ok(()) };
+    if !config.memory_storage || !is_on_disk(jetstream, stream).await {
+        return Err(refused);
+    }
+    tracing::info!(
+        stream,
+        "consumer keeps its state on disk, as it was made (ADR 32)"
+    );
+    config.memory_storage = false;
+    let made: Result<PullConsumer, _> = jetstream.create_consumer_on_stream(config, stream).await;
+    made.map(drop)
+}
+
+/// Whether there is a consumer that keeps its state on disk.
+async fn is_on_disk(jetstream: &jetstream::Context, stream: &str) -> bool {
+    let Ok(stream) = jetstream.get_stream_no_info(stream).await else {
+        return false;
+    };
+    let info = stream.consumer_info(WORKERS).await;
+    info.is_ok_and(|info| !info.config.memory_storage)
 }
 
 /// Removes the copies of jobs that were acknowledged, of those under the subject `jobs`. There are none, unless the server

@@ -173,13 +173,13 @@ impl Intake {
     /// What an earlier run of the job left behind before it died: its end, or a schedule.
     async fn recall(&self, held: &InHand) -> Option<Next> {
         let is_fresh = !held.redelivered && !held.overflowed && held.stage == Stage::Ready;
-        if is_fresh && !self.may_predate_the_connection(held) {
+        if is_fresh && !self.may_come_again(held) {
             return None;
         }
         if let Some(event) = self.marker(held.job.id).await {
             return Some(Next::Ended(event));
         }
-        if !held.redelivered && !self.may_predate_the_connection(held) {
+        if !held.redelivered && !self.may_come_again(held) {
             return None;
         }
         match self.has_later_schedule(held).await {
@@ -194,14 +194,11 @@ impl Intake {
 
     /// Whether a job that comes as fresh may have been in somebody's hands: a nats-server that crashed forgets how often
     /// it delivered a job, and delivers what was in hand once more as if for the first time. Nobody has had what was stored
-    /// after the connection was made.
-    fn may_predate_the_connection(&self, held: &InHand) -> bool {
-        held.stored_at
-            < self
-                .connections
-                .borrow()
-                .saturating_add(CLOCKS)
-                .unwrap_or(Timestamp::MAX)
+    /// after the connection was made, unless the queue is known to have come up since, or to have forgotten.
+    fn may_come_again(&self, held: &InHand) -> bool {
+        let connected = *self.connections.borrow();
+        let by_then = connected.saturating_add(CLOCKS).unwrap_or(Timestamp::MAX);
+        held.may_have_been_given || held.stored_at < by_then
     }
 
     /// The event that ended the job before, if one did. A Redis that is merely slow is asked again: without an answer

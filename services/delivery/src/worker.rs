@@ -91,13 +91,7 @@ impl Delivery {
             () = tombstones.loaded() => {}
             () = shutdown.requested() => {}
         }
-        match members.since().await {
-            Ok(since) => holds.came_up(since),
-            Err(error) => {
-                tracing::debug!(%error, "when the queue came up is not known");
-                holds.came_up(deps.clock.now());
-            }
-        }
+        holds.came_up(members.since().await);
         let intake = assemble(&config, deps, connector, events, tombstones, &tasks).await?;
         let sites = intake.sites.clone();
         tasks.spawn("park", park_slow(sites.clone(), shutdown.clone()));

@@ -3,6 +3,7 @@
 //! Pure state behind one lock; asks nobody. What it answers is never past a job that was not settled here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Place {
     pub(crate) sequence: u64,
     /// No job stands between this sequence and its own. `None` where that is not known.
     pub(crate) behind: Option<u64>,
+    /// How often the broker had forgotten by then to whom it gave what.
+    pub(crate) forgot: u32,
 }
 
 /// What stands in a stream besides jobs, and must stay.
@@ -65,6 +68,7 @@ pub(crate) struct Line {
     pub(super) jobs: String,
     others: Others,
     state: Mutex<State>,
+    forgot: AtomicU32,
     pub(super) added: Notify,
     /// Held while the broker removes.
     pub(super) removing: tokio::sync::Mutex<()>,
@@ -125,7 +129,18 @@ impl Line {
             connection,
             sequence,
             behind,
+            forgot: self.times_forgotten(),
         }
+    }
+
+    /// The broker has forgotten to whom it gave what.
+    pub(crate) fn note_forgetting(&self) {
+        self.forgot.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has.
+    pub(crate) fn times_forgotten(&self) -> u32 {
+        self.forgot.load(Ordering::Relaxed)
     }
 
     /// Waits until there is something to do.
@@ -267,6 +282,7 @@ impl State {
             connection,
             sequence,
             behind,
+            forgot: _,
         } = place;
         // Its sequence may be another job's by now.
         if connection != self.connection {

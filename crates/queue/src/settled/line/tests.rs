@@ -6,6 +6,7 @@ fn place(sequence: u64) -> Place {
         connection: Connection::default(),
         sequence,
         behind: Some(sequence - 1),
+        forgot: 0,
     }
 }
 
