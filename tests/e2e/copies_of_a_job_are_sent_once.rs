@@ -41,6 +41,8 @@ async fn copies_of_a_job_are_sent_once() -> anyhow::Result<()> {
     cluster.finish().await
 }
 
+/// So many others wait with a job.
+const COMPANY: usize = 20;
 /// No schedule of these tests fires within them.
 const NEVER: SignedDuration = SignedDuration::from_hours(1);
 
@@ -55,6 +57,25 @@ async fn a_job_is_not_forgotten_for_the_schedule_that_it_came_of() -> anyhow::Re
     let url = cluster.nats_url()?.to_owned();
     let waiting = Waiting::of_the_job(&url).await?;
     waiting.schedule().await?;
+    waiting.come_due().await?;
+
+    cluster.stack()?.start_worker("worker-1")?;
+    let mut events = api.events().await?;
+    books.read_until_ended(1, &mut events, PATIENCE).await?;
+    assert_eq!(cluster.ledger()?.len(), 1);
+    cluster.finish().await
+}
+
+/// The same where it waited in a schedule that others share.
+#[tokio::test]
+async fn a_job_is_not_forgotten_for_the_bundle_that_it_came_of() -> anyhow::Result<()> {
+    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let api = cluster.api(0)?;
+    let mut books = Books::default();
+    books.accepted(api.submit(letter("ann@gmail.example")).await?);
+    let url = cluster.nats_url()?.to_owned();
+    let waiting = Waiting::of_the_job(&url).await?;
+    waiting.schedule_with_others().await?;
     waiting.come_due().await?;
 
     cluster.stack()?.start_worker("worker-1")?;
@@ -86,6 +107,7 @@ async fn a_job_is_forgotten_for_a_schedule_that_was_stored_behind_it() -> anyhow
 /// The one job there is, taken out of its stream.
 struct Waiting {
     queue: Queue,
+    url: String,
     jetstream: jetstream::Context,
     lane: Lane,
     domain: Domain,
@@ -101,6 +123,7 @@ impl Waiting {
         let client = async_nats::connect(url).await?;
         Ok(Self {
             queue,
+            url: url.to_owned(),
             jetstream: jetstream::new(client),
             lane,
             domain,
@@ -115,6 +138,30 @@ impl Waiting {
         let (publisher, payload) = (self.queue.publisher(), self.payload.clone());
         let stored = publisher.schedule(CLASS, &self.domain, job, at, payload, Sharing::Own);
         Ok(stored.await?)
+    }
+
+    /// Stores it in a schedule with others, which are no jobs.
+    async fn schedule_with_others(&self) -> anyhow::Result<()> {
+        let job = api::decode_job(self.payload.clone())?.id;
+        let at = SystemClock.now().checked_add(NEVER)?;
+        let others = (0..COMPANY).map(|_| (JobId::fresh(), Bytes::new()));
+        // Who comes first finds no company.
+        let all = others.chain([(job, self.payload.clone())]);
+        let publisher = self.queue.publisher();
+        let stored = all.map(|(job, payload)| {
+            publisher.schedule(CLASS, &self.domain, job, at, payload, Sharing::WithOthers)
+        });
+        try_join_all(stored).await?;
+        let found = publisher.pending_schedule(CLASS, &self.domain, job).await?;
+        let payload = found.map(|pending| pending.payload);
+        ensure!(payload.as_ref() == Some(&self.payload), "it does not wait");
+        let own = format!("{job}");
+        let subjects = broker::subjects(&self.url).await?;
+        ensure!(
+            !subjects.iter().any(|subject| subject.ends_with(&own)),
+            "it waits alone"
+        );
+        Ok(())
     }
 
     /// Stores it as one that has come due.

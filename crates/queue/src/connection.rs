@@ -5,9 +5,9 @@
 //! connection that brought it; over the next one it comes again.
 //!
 //! Nor is a broker sure to remember, once its process has died, whom it gave a job to: it may give it to somebody else as if for
-//! the first time. Where streams have copies all servers that keep them have to die for that, and the one that is connected to is among
-//! them unless there are more servers than copies (ADR 32). Each process of a nats-server has an id of its own, which tells that from a
-//! connection that merely broke.
+//! the first time. Where streams have copies, as a rule all servers that keep them have to die for that, and the one that is connected to is
+//! among them (ADR 32); where that is not so the count of deliveries shows it. Each process of a nats-server has an id of its own, which
+//! tells its death from a connection that merely broke.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -326,13 +326,13 @@ impl Hold {
         entry.is_some_and(|entry| entry.was_given_before || holds.has_forgotten(entry))
     }
 
-    /// Whether the job may be what `pending` has put into the stream: it stands behind it there.
+    /// Whether `pending` was stored behind the job, in the same stream: then it is not what the job has come of.
     ///
     /// Of a stream with copies one server gives out jobs, and another says what stands in it: that one may be a moment behind, and still
     /// show the schedule that the job has come of. A server that was killed may show it as well, until it fires once more.
-    pub fn may_come_of(&self, pending: &Pending) -> bool {
+    pub fn is_followed_by(&self, pending: &Pending) -> bool {
         let (stream, sequence) = &self.claim.key;
-        **stream == *pending.stream && pending.sequence < *sequence
+        **stream == *pending.stream && *sequence < pending.sequence
     }
 
     /// For whoever has to know how long the hold lasts.

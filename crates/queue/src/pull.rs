@@ -107,7 +107,8 @@ impl Puller {
         let settled = holds.line(&stream, &lane.jobs(class, stage), others);
         let told = Told::from(consumer.cached_info());
         settled.open(connection, told);
-        Ok(Self {
+        let last = settled.count_from(told.deliveries);
+        let puller = Self {
             jetstream: jetstream.clone(),
             settled,
             lane: lane.clone(),
@@ -115,7 +116,11 @@ impl Puller {
             stage,
             holds,
             last_delivery: AtomicU64::new(told.deliveries),
-        })
+        };
+        if told.deliveries < last {
+            puller.note_forgetting(told.deliveries, last);
+        }
+        Ok(puller)
     }
 
     /// The stream it pulls from.
@@ -151,17 +156,22 @@ impl Puller {
     /// The broker has made its `delivery`th delivery. One that counts anew has forgotten to whom it gave what (ADR 32).
     fn note(&self, delivery: u64) {
         let last = self.last_delivery.swap(delivery, Ordering::Relaxed);
+        self.settled.count(delivery);
         if delivery <= last {
-            let stream = self.stream();
-            tracing::info!(
-                stream,
-                delivery,
-                last,
-                "queue has forgotten what is in hand"
-            );
-            self.holds.came_up_anew();
-            self.settled.note_forgetting();
+            self.note_forgetting(delivery, last);
         }
+    }
+
+    fn note_forgetting(&self, delivery: u64, last: u64) {
+        let stream = self.stream();
+        tracing::info!(
+            stream,
+            delivery,
+            last,
+            "queue has forgotten what is in hand"
+        );
+        self.holds.came_up_anew();
+        self.settled.note_forgetting();
     }
 
     fn hold(

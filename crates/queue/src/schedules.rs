@@ -208,26 +208,21 @@ impl Publisher {
         let (lane, class) = (&bundle.lane, bundle.class);
         let listed = lane.list_subject(class, &bundle.id);
         let stream = self.deferred_stream(lane, class).await?;
-        let list = last(&stream, &listed).await?;
-        if let Some(list) = list.filter(|list| !list.payload.is_empty()) {
-            let due = |(_, payload)| Entry {
-                subject: lane.due_subject(class),
-                headers: HeaderMap::new(),
-                payload,
-            };
-            let jobs = bundle::decode(bundle.payload.clone())?;
-            let mut entries: Vec<Entry> = jobs.into_iter().map(due).collect();
-            let mut headers = HeaderMap::new();
-            headers.insert(
-                NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-                HeaderValue::from(list.sequence),
-            );
-            entries.push(Entry {
-                subject: listed.clone(),
-                headers,
-                payload: Bytes::new(),
-            });
-            commit::store_all(&self.jetstream, &entries).await?;
+        match last(&stream, &listed).await? {
+            Some(list) if list.payload.is_empty() => {}
+            Some(list) => {
+                let due = |(_, payload)| Entry {
+                    subject: lane.due_subject(class),
+                    headers: HeaderMap::new(),
+                    payload,
+                };
+                let jobs = bundle::decode(bundle.payload.clone())?;
+                let mut entries: Vec<Entry> = jobs.into_iter().map(due).collect();
+                entries.push(emptied(&listed, list.sequence));
+                commit::store_all(&self.jetstream, &entries).await?;
+            }
+            // Unless whoever answers leads no longer, and does not know of it: it cannot store anything, either.
+            None => drop(self.publish_once(emptied(&listed, 0)).await?),
         }
         self.purge(lane, class, &listed).await
     }
@@ -258,6 +253,20 @@ impl Publisher {
             .get_stream_no_info(name)
             .await
             .map_err(QueueError::refused)
+    }
+}
+
+/// An empty list, in place of the one at `sequence`; 0 where there is none.
+fn emptied(listed: &str, sequence: u64) -> Entry {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+        HeaderValue::from(sequence),
+    );
+    Entry {
+        subject: listed.to_owned(),
+        headers,
+        payload: Bytes::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::commit::Entry;
 use crate::schedules::{last, schedule_headers};
 use crate::{Lane, Publisher, QueueError, Stage};
 
-/// How old a reading of the lists may be when a job that came again is looked for: less than a job needs to come again.
+/// How old a reading of the lists may be when a job that came again is looked for: less than `ack_wait`.
 const A_MOMENT_AGO: Duration = Duration::from_secs(3);
 
 /// What a job waits in for its time: a schedule of its own, or one that it shares.
@@ -39,9 +39,10 @@ enum Found {
 }
 
 impl Publisher {
-    /// A job's pending schedule, if it has one. One that has just fired may still seem to stand ([`Hold::may_come_of`]).
+    /// A job's pending schedule, if it has one. One that has just fired may still seem to stand ([`Hold::is_followed_by`]), and one that
+    /// has just been stored among others may be missed.
     ///
-    /// [`Hold::may_come_of`]: crate::Hold::may_come_of
+    /// [`Hold::is_followed_by`]: crate::Hold::is_followed_by
     pub async fn pending_schedule(
         &self,
         class: Class,
@@ -65,19 +66,34 @@ impl Publisher {
         let stream = self.deferred_stream(lane, class).await?;
         let found = match last(&stream, &lane.schedule_subject(class, job)).await? {
             Some(own) => Some((own.payload, own.sequence)),
-            // A job comes again long after its schedule was stored.
-            None => {
-                let now = Instant::now();
-                let since = now.checked_sub(A_MOMENT_AGO).unwrap_or(now);
-                let bundle = self.bundle_with(&stream, lane, class, job, since).await?;
-                bundle.and_then(|bundle| Some((bundle.payload(job)?, bundle.sequence)))
-            }
+            None => self.pending_with_others(&stream, lane, class, job).await?,
         };
         Ok(found.map(|(payload, sequence)| Pending {
             payload,
             stream: lane.stream(class, Stage::Deferred),
             sequence,
         }))
+    }
+
+    /// The job as it is in a bundle that waits, and the sequence of the bundle's list: a bundle out of which another job is taken is stored
+    /// anew, its list stays where it was.
+    async fn pending_with_others(
+        &self,
+        stream: &Stream<()>,
+        lane: &Lane,
+        class: Class,
+        job: JobId,
+    ) -> Result<Option<(Bytes, u64)>, QueueError> {
+        let now = Instant::now();
+        // As a rule a job comes again long after its schedule was stored. Where it does not it may come twice.
+        let since = now.checked_sub(A_MOMENT_AGO).unwrap_or(now);
+        let Some(bundle) = self.bundle_with(stream, lane, class, job, since).await? else {
+            return Ok(None);
+        };
+        let list = last(stream, &lane.list_subject(class, &bundle.id)).await?;
+        // One that is empty is of a bundle whose jobs are back.
+        let list = list.filter(|list| !list.payload.is_empty());
+        Ok(list.and_then(|list| Some((bundle.payload(job)?, list.sequence))))
     }
 
     /// The bundle that a job waits in, as the lists were at `since` or later.

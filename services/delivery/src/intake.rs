@@ -230,8 +230,8 @@ impl Intake {
         };
         Ok(match scheduled.attempt.cmp(&job.attempt) {
             Ordering::Less => false,
-            // It is parked, or was.
-            Ordering::Equal => !held.hold.may_come_of(&pending),
+            // It was parked, or this is what the job has come of.
+            Ordering::Equal => held.stage == Stage::Ready || held.hold.is_followed_by(&pending),
             Ordering::Greater => true,
         })
     }

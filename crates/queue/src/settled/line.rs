@@ -3,7 +3,7 @@
 //! Pure state behind one lock; asks nobody. What it answers is never past a job that was not settled here.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub(crate) struct Line {
     others: Others,
     state: Mutex<State>,
     forgot: AtomicU32,
+    /// The most deliveries that the broker is known to have made.
+    deliveries: AtomicU64,
     pub(super) added: Notify,
     /// Held while the broker removes.
     pub(super) removing: tokio::sync::Mutex<()>,
@@ -131,6 +133,16 @@ impl Line {
             behind,
             forgot: self.times_forgotten(),
         }
+    }
+
+    /// The broker has made so many deliveries.
+    pub(crate) fn count(&self, deliveries: u64) {
+        self.deliveries.fetch_max(deliveries, Ordering::Relaxed);
+    }
+
+    /// The same, by its own account, and it counts from there; how many it had made when it was heard of last.
+    pub(crate) fn count_from(&self, deliveries: u64) -> u64 {
+        self.deliveries.swap(deliveries, Ordering::Relaxed)
     }
 
     /// The broker has forgotten to whom it gave what.
