@@ -94,6 +94,23 @@ async fn what_a_killed_server_may_give_to_somebody_else_is_known_to_be_doubtful(
     anyhow::bail!("the server never forgot anything: nothing was shown")
 }
 
+/// It forgets between two leases of a lane: what is pulled then is numbered anew.
+#[tokio::test]
+async fn what_a_queue_has_forgotten_is_known_to_be_doubtful_by_whoever_opens_it_again()
+-> anyhow::Result<()> {
+    let cluster = Setup::new(PROGRAM).start_with(0).await?;
+    let url = cluster.nats_url()?;
+    let worker = Worker::connect(url).await?;
+    worker.store(JOBS).await?;
+    let ours = worker.pull().await?;
+    ensure!(ours.len() == JOBS && !ours.iter().any(|(_, hold)| hold.may_be_shared()));
+    let stream = format!("B-default-{}", worker.lane.key());
+    broker::make_consumer_anew(url, &stream, false).await?;
+    worker.pull().await?;
+    ensure!(ours.iter().all(|(_, hold)| hold.may_be_shared()));
+    cluster.finish().await
+}
+
 #[tokio::test]
 async fn what_we_had_before_a_connection_broke_is_ours_alone() -> anyhow::Result<()> {
     let cluster = Setup::new(PROGRAM).start_with(0).await?;
