@@ -50,32 +50,25 @@ const NEVER: SignedDuration = SignedDuration::from_hours(1);
 /// A worker that forgot the job for it would lose it.
 #[tokio::test]
 async fn a_job_is_not_forgotten_for_the_schedule_that_it_came_of() -> anyhow::Result<()> {
-    let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
-    let api = cluster.api(0)?;
-    let mut books = Books::default();
-    books.accepted(api.submit(letter("ann@gmail.example")).await?);
-    let url = cluster.nats_url()?.to_owned();
-    let waiting = Waiting::of_the_job(&url).await?;
-    waiting.schedule().await?;
-    waiting.come_due().await?;
-
-    cluster.stack()?.start_worker("worker-1")?;
-    let mut events = api.events().await?;
-    books.read_until_ended(1, &mut events, PATIENCE).await?;
-    assert_eq!(cluster.ledger()?.len(), 1);
-    cluster.finish().await
+    is_sent_although_it_waits(Waiting::schedule).await
 }
 
 /// The same where it waited in a schedule that others share.
 #[tokio::test]
 async fn a_job_is_not_forgotten_for_the_bundle_that_it_came_of() -> anyhow::Result<()> {
+    is_sent_although_it_waits(Waiting::schedule_with_others).await
+}
+
+async fn is_sent_although_it_waits(
+    schedule: impl AsyncFnOnce(&Waiting) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut cluster = Setup::new(PROGRAM).start_with(0).await?;
     let api = cluster.api(0)?;
     let mut books = Books::default();
     books.accepted(api.submit(letter("ann@gmail.example")).await?);
     let url = cluster.nats_url()?.to_owned();
     let waiting = Waiting::of_the_job(&url).await?;
-    waiting.schedule_with_others().await?;
+    schedule(&waiting).await?;
     waiting.come_due().await?;
 
     cluster.stack()?.start_worker("worker-1")?;

@@ -273,13 +273,7 @@ fn mail(number: u32) -> (String, usize) {
 
 /// How many bundles of deferred jobs the queue holds, and how many of their bodies.
 async fn set_aside(url: &str) -> anyhow::Result<(usize, u64)> {
-    let client = async_nats::connect(url).await.context("connect to NATS")?;
-    let context = jetstream::new(client);
-    let names: Vec<String> = context
-        .stream_names()
-        .try_collect()
-        .await
-        .context("list the streams")?;
+    let (context, names) = streams(url).await?;
     let (mut bundles, mut bodies) = (0, 0);
     for name in names {
         let stream = context.get_stream(&name).await.context("find a stream")?;
@@ -292,6 +286,15 @@ async fn set_aside(url: &str) -> anyhow::Result<(usize, u64)> {
         }
     }
     Ok((bundles, bodies))
+}
+
+/// The names of all streams, and how they are reached.
+async fn streams(url: &str) -> anyhow::Result<(jetstream::Context, Vec<String>)> {
+    let client = async_nats::connect(url).await.context("connect to NATS")?;
+    let context = jetstream::new(client);
+    let names = context.stream_names().try_collect().await;
+    let names = names.context("list the streams")?;
+    Ok((context, names))
 }
 
 /// To whom mail came, once nothing more comes although the last provider `opens`.

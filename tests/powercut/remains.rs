@@ -3,22 +3,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
-use async_nats::jetstream::{self, message::StreamMessage};
-use futures_util::TryStreamExt as _;
+
+use super::streams;
 
 /// How many of the missing are shown.
 const SHOWN: usize = 5;
 
 /// Prints what each stream holds, and for some of the `missing` recipients where they are named.
 pub(crate) async fn print(url: &str, missing: &[&String]) -> anyhow::Result<()> {
-    let client = async_nats::connect(url).await.context("connect to NATS")?;
-    let context = jetstream::new(client);
-    let names: Vec<String> = context
-        .stream_names()
-        .try_collect()
-        .await
-        .context("list the streams")?;
+    let (context, names) = streams(url).await?;
     let mut traces = BTreeMap::new();
     for name in names {
         let stream = context.get_stream(&name).await.context("find a stream")?;
